@@ -1,0 +1,81 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Folder names are the architecture: docs/architecture.md walks one login and one message through them.
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+
+let package = Package(
+  name: "sallyport",
+  products: [
+    .executable(name: "teleport", targets: ["teleport"]),
+    .executable(name: "tctl", targets: ["tctl"]),
+    .executable(name: "tsh", targets: ["tsh"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+  ],
+  targets: [
+    // Data path: no NIO type, no Foundation on the hot path.
+    .target(
+      name: "CSystem",
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+    .target(name: "Secrets"),
+    .target(name: "Reactor", dependencies: ["CSystem"]),
+    .target(name: "TLS", dependencies: ["CSystem", "Secrets"]),
+    .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
+    .target(
+      name: "Gateway", dependencies: ["CSystem", "Reactor", "TLS", "PostgresWire", "Secrets", logging]),
+
+    // Decisions and credentials: Dispatch pool, never a reactor thread.
+    .target(name: "AccessControl"),
+    .target(name: "AWS", dependencies: ["Secrets", crypto, logging, httpClient]),
+    .target(
+      name: "DatabaseService",
+      dependencies: [
+        "AccessControl", "AWS", "Audit", "Configuration", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
+      ]),
+
+    // Control plane.
+    .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
+    .target(name: "Audit", dependencies: [logging]),
+    .target(name: "Configuration", dependencies: [yams]),
+    .target(name: "ControlAPI", dependencies: ["AccessControl"]),
+    .target(name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", httpClient, yams]),
+    .target(
+      name: "AuthService",
+      dependencies: [
+        "AccessControl", "Audit", "ControlAPI", "PKI", "Secrets", cryptoExtras, grdb, hummingbird, logging,
+      ]),
+
+    // The guide's three programs.
+    .executableTarget(
+      name: "teleport",
+      dependencies: [
+        "AuthService", "Audit", "AWS", "Configuration", "ControlAPI", "DatabaseService", "Gateway", "PKI", "Reactor",
+        "TLS", argumentParser, logging, yams,
+      ]),
+    .executableTarget(
+      name: "tctl",
+      dependencies: ["AccessControl", "Configuration", "ControlAPI", "ControlClient", argumentParser, yams]),
+    .executableTarget(
+      name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
+  ],
+  swiftLanguageModes: [.v6]
+)
