@@ -1,0 +1,161 @@
+import CSystem
+import Glibc
+
+/// One thread's event loop: channels, timers and posted work over a completion back end.
+///
+/// Everything here belongs to the thread that calls `run`; other threads reach it through `mailbox` alone.
+public final class Reactor {
+  /// Which of its process's reactors this is, from 0.
+  public let index: Int
+  /// The way in from other threads.
+  public let mailbox: Mailbox
+  /// Monotonic milliseconds, read once a loop turn.
+  public private(set) var now: UInt64
+
+  let backend: EpollBackend
+  let chunks = ChunkPool()
+  /// Channels with fresh outgoing bytes; alive until the end of the turn, since closing defers release.
+  var dirty: [Unmanaged<Channel>] = []
+
+  private var channels: Slab
+  private var timers: TimerWheel
+  private var isStopping = false
+
+  /// Reserved timer tags: the reactor handles these itself.
+  static let lingerTag: UInt8 = 255
+  static let acceptTag: UInt8 = 254
+  /// A listener that ran out of descriptors tries again after this many milliseconds.
+  private static let acceptPause: UInt64 = 250
+
+  /// A started timer.
+  public struct Timer { fileprivate var id: TimerWheel.ID }
+
+  /// - Parameter maximumChannels: sockets at once, listeners included.
+  public init(index: Int, maximumChannels: Int = 1 << 20) throws(SystemError) {
+    self.index = index
+    backend = try EpollBackend()
+    mailbox = Mailbox(waker: backend.waker, capacity: 1 << 16)
+    channels = Slab(capacity: maximumChannels)
+    now = Self.monotonicMilliseconds()
+    timers = TimerWheel(now: now)
+  }
+
+  /// How many channels are open.
+  public var channelCount: Int { channels.count }
+
+  // MARK: Channels
+
+  /// Takes ownership of `descriptor` for `channel`; on failure the descriptor is closed.
+  public func add(_ channel: Channel, descriptor: Int32) throws(SystemError) {
+    guard let handle = channels.insert(channel) else {
+      Glibc.close(descriptor)
+      throw SystemError(call: "add channel", errno: EMFILE)
+    }
+    do throws(SystemError) {
+      try backend.register(descriptor, as: handle)
+    } catch {
+      channels.remove(handle)
+      Glibc.close(descriptor)
+      throw error
+    }
+    channel.opened(as: handle)
+  }
+
+  /// Starts accepting on an added listener.
+  public func accept(_ listener: Channel) { backend.accept(listener.handle) }
+
+  /// Starts connecting an added channel.
+  public func connect(_ channel: Channel, to address: SocketAddress) { backend.connect(channel.handle, to: address) }
+
+  /// The open channel that `handle` names, or `nil` if it has gone, however often its place was reused since.
+  public func channel(_ handle: Handle) -> Channel? { channels.lookUp(handle)?.takeUnretainedValue() }
+
+  func remove(_ channel: Channel) {
+    backend.close(channel.handle)
+    channels.remove(channel.handle)
+  }
+
+  // MARK: Timers
+
+  /// Calls `channel.timerFired(tag:)` after `milliseconds`, unless cancelled or the channel has closed.
+  public func startTimer(for channel: Channel, tag: UInt8, after milliseconds: UInt64) -> Timer {
+    Timer(id: timers.start(owner: channel.handle, tag: tag, deadline: now &+ milliseconds))
+  }
+
+  /// Forgets a timer; harmless if it has fired.
+  public func cancel(_ timer: Timer) { timers.cancel(timer.id) }
+
+  // MARK: Loop
+
+  /// Runs until `stop()`; then every channel is told and given `grace` milliseconds to say goodbye.
+  public func run(grace: UInt64 = 2_000) {
+    while !isStopping { turn(atMost: .max) }
+    for handle in channels.handles { channel(handle)?.reactorStopping() }
+    let deadline = now &+ grace
+    while channels.count > 0, now < deadline { turn(atMost: 100) }
+    for handle in channels.handles { channel(handle)?.close() }
+    channels.buryDeparted()
+  }
+
+  /// Ends `run`. On the reactor's own thread; from others: `mailbox.post { $0.stop() }`.
+  public func stop() { isStopping = true }
+
+  private func turn(atMost limit: UInt64) {
+    sendDirty()
+    let wait = min(timers.wait(now: now) ?? .max, limit)
+    backend.poll(timeoutMilliseconds: wait == .max ? -1 : Int32(min(wait, 60_000))) { handle, completion in
+      complete(handle, completion)
+    }
+    now = Self.monotonicMilliseconds()
+    for job in mailbox.takeAll() { job(self) }
+    while let (owner, tag) = timers.popExpired(now: now) { fireTimer(owner, tag) }
+    sendDirty()
+    channels.buryDeparted()
+  }
+
+  private func complete(_ handle: Handle, _ completion: Completion) {
+    guard let channel = channels.lookUp(handle) else {
+      if case .accepted(let descriptor) = completion { Glibc.close(descriptor) }
+      return
+    }
+    // The slab keeps the channel alive to the end of the turn, so no reference count needs to move here.
+    channel._withUnsafeGuaranteedRef { channel in
+      switch completion {
+      case .received(let bytes): channel.received(bytes)
+      case .sent(let count): channel.sent(count)
+      case .receivedEnd: channel.receivedEnd()
+      case .failed(let errno): channel.failed(errno: errno)
+      case .connected(let errno): channel.connected(errno: errno)
+      case .accepted(let descriptor): channel.accepted(descriptor: descriptor)
+      case .acceptFailed(let errno):
+        channel.acceptFailed(errno: errno)
+        if !channel.isClosed { _ = startTimer(for: channel, tag: Self.acceptTag, after: Self.acceptPause) }
+      }
+    }
+  }
+
+  private func fireTimer(_ owner: Handle, _ tag: UInt8) {
+    guard let channel = channel(owner) else { return }
+    switch tag {
+    case Self.lingerTag: channel.close()
+    case Self.acceptTag: backend.accept(owner)
+    default: channel.timerFired(tag: tag)
+    }
+  }
+
+  /// One send a channel and turn, however many messages were queued: corking by turn.
+  private func sendDirty() {
+    var position = 0
+    while position < dirty.count {
+      dirty[position]._withUnsafeGuaranteedRef { $0.submitSend() }
+      position += 1
+    }
+    dirty.removeAll(keepingCapacity: true)
+  }
+
+  private static func monotonicMilliseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) &* 1000 &+ UInt64(time.tv_nsec) / 1_000_000
+  }
+}
