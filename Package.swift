@@ -34,14 +34,14 @@ let package = Package(
   targets: [
     // Data path: no NIO type, no Foundation on the hot path.
     .target(
-      name: "CSystem",
+      name: "CPlatform",
       linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
     .target(name: "Secrets"),
-    .target(name: "Reactor", dependencies: ["CSystem"]),
-    .target(name: "TLS", dependencies: ["CSystem", "Secrets"]),
+    .target(name: "Reactor", dependencies: ["CPlatform"]),
+    .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
     .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
     .target(
-      name: "Gateway", dependencies: ["CSystem", "Reactor", "TLS", "PostgresWire", "Secrets", logging]),
+      name: "Gateway", dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "Secrets", logging]),
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),

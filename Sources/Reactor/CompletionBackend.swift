@@ -1,4 +1,4 @@
-import CSystem
+import CPlatform
 
 /// What the kernel answered to one submitted operation.
 public enum Completion {
@@ -68,7 +68,7 @@ public struct SystemError: Error, CustomStringConvertible, Sendable {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
       guard let base = buffer.baseAddress else { return "error \(number)" }
       buffer.initialize(repeating: 0)
-      guard csystem_error_text(number, base, buffer.count) == 0 else { return "error \(number)" }
+      guard platform_error_text(number, base, buffer.count) == 0 else { return "error \(number)" }
       return String(cString: base)
     }
   }

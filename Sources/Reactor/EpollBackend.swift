@@ -1,4 +1,4 @@
-import CSystem
+import CPlatform
 import Glibc
 
 /// The completion contract over edge-triggered epoll ([epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html)).
@@ -66,7 +66,7 @@ public final class EpollBackend: CompletionBackend {
 
   public func register(_ socket: Int32, as handle: Handle) throws(SystemError) {
     var event = epoll_event()
-    event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | csystem_edge_triggered()
+    event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | platform_edge_triggered()
     event.data.u64 = handle.bits
     guard epoll_ctl(descriptor, EPOLL_CTL_ADD, socket, &event) == 0 else {
       throw SystemError(call: "epoll_ctl", errno: errno)
@@ -180,7 +180,7 @@ public final class EpollBackend: CompletionBackend {
     let handle = entries[index].handle
     for _ in 0..<Self.acceptsPerTurn {
       guard self.index(of: handle) != nil, entries[index].wantsInput, entries[index].isReadable else { return }
-      let socket = csystem_accept(entries[index].descriptor, nil, nil)
+      let socket = platform_accept(entries[index].descriptor, nil, nil)
       if socket >= 0 {
         deliver(handle, .accepted(descriptor: socket))
         continue

@@ -1,4 +1,4 @@
-import CSystem
+import CPlatform
 import Glibc
 
 /// One thread's event loop: channels, timers and posted work over a completion back end.
@@ -11,6 +11,9 @@ public final class Reactor {
   public let mailbox: Mailbox
   /// Monotonic milliseconds, read once a loop turn.
   public private(set) var now: UInt64
+
+  /// What the channels of this reactor share; set once, before the loop begins.
+  public var context: AnyObject?
 
   let backend: EpollBackend
   let chunks = ChunkPool()

@@ -1,4 +1,4 @@
-import CSystem
+import CPlatform
 import Glibc
 
 /// An IPv4, IPv6 or Unix socket address, ready for the kernel.

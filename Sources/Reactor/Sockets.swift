@@ -1,4 +1,4 @@
-import CSystem
+import CPlatform
 import Glibc
 
 /// Making and tuning sockets; all are non-blocking and close-on-exec.
@@ -20,7 +20,7 @@ public enum Sockets {
 
   /// A fresh stream socket of the given family, optionally bound to `local` before use.
   public static func open(_ family: Int32, boundTo local: SocketAddress? = nil) throws(SystemError) -> Int32 {
-    let descriptor = csystem_socket(family)
+    let descriptor = platform_socket(family)
     guard descriptor >= 0 else { throw SystemError(call: "socket", errno: errno) }
     guard let local else { return descriptor }
     guard local.withSockAddr({ Glibc.bind(descriptor, $0, $1) }) == 0 else {

@@ -6,22 +6,21 @@ import Glibc
 /// ([explicit_bzero(3)](https://man7.org/linux/man-pages/man3/explicit_bzero.3.html)). Printing, interpolating or
 /// mirroring a `Secret` shows a placeholder. Immutable after creation, so safe to share between threads.
 public final class Secret: @unchecked Sendable {
-  // Invariant: `storage` is owned by this object alone and never written after `init`.
-  private let storage: UnsafeMutableRawBufferPointer
+  // Invariant: `storage` has room for `count` bytes, is owned by this object alone and never written after `init`.
+  private let storage: UnsafeMutableRawPointer
 
   /// Copies `bytes`; the caller stays responsible for wiping its own copy.
-  public init(_ bytes: some Sequence<UInt8>) {
-    let array = ContiguousArray(bytes)
-    storage = .allocate(byteCount: max(array.count, 1), alignment: 16)
-    count = array.count
-    array.withUnsafeBytes { storage.copyMemory(from: $0) }
+  public init(_ bytes: some Collection<UInt8>) {
+    count = bytes.count
+    storage = .allocate(byteCount: max(count, 1), alignment: 16)
+    UnsafeMutableRawBufferPointer(start: storage, count: count).copyBytes(from: bytes)
   }
 
   /// The UTF-8 bytes of `text`.
   public convenience init(utf8 text: String) { self.init(text.utf8) }
 
   deinit {
-    explicit_bzero(storage.baseAddress, storage.count)
+    explicit_bzero(storage, count)
     storage.deallocate()
   }
 
@@ -30,7 +29,7 @@ public final class Secret: @unchecked Sendable {
 
   /// Lends the bytes for the duration of `body`; they must not be kept.
   public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
-    try body(UnsafeRawBufferPointer(rebasing: storage[..<count]))
+    try body(UnsafeRawBufferPointer(start: storage, count: count))
   }
 
   /// A copy as text, for interfaces that take only strings; `nil` if the bytes are not UTF-8.

@@ -1,0 +1,275 @@
+#include "CPlatform.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// MARK: BIO
+
+static int pipe_write(BIO *bio, const char *bytes, int count) {
+  platform_tls_pipe *pipe = BIO_get_data(bio);
+  if (count > 0) pipe->output(pipe->output_context, bytes, count);
+  return count;
+}
+
+static int pipe_read(BIO *bio, char *bytes, int capacity) {
+  platform_tls_pipe *pipe = BIO_get_data(bio);
+  BIO_clear_retry_flags(bio);
+  if (capacity <= 0) return 0;
+  if (pipe->input_count == 0) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
+  size_t part = pipe->input_count < (size_t)capacity ? pipe->input_count : (size_t)capacity;
+  memcpy(bytes, pipe->input, part);
+  pipe->input += part;
+  pipe->input_count -= part;
+  return (int)part;
+}
+
+static long pipe_ctrl(BIO *bio, int command, long number, void *pointer) {
+  (void)bio, (void)number, (void)pointer;
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+static BIO_METHOD *pipe_method;
+static CRYPTO_ONCE pipe_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_pipe_method(void) {
+  BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sallyport pipe");
+  if (method == NULL) return;
+  BIO_meth_set_write(method, pipe_write);
+  BIO_meth_set_read(method, pipe_read);
+  BIO_meth_set_ctrl(method, pipe_ctrl);
+  pipe_method = method;
+}
+
+int platform_tls_attach(SSL *ssl, platform_tls_pipe *pipe) {
+  if (!CRYPTO_THREAD_run_once(&pipe_once, make_pipe_method) || pipe_method == NULL) return 0;
+  BIO *bio = BIO_new(pipe_method);
+  if (bio == NULL) return 0;
+  BIO_set_data(bio, pipe);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(ssl, bio, bio);
+  return 1;
+}
+
+// MARK: Contexts
+
+// Indices of our own data on SSL_CTX and SSL.
+static int protocols_index, web_index, required_index;
+static CRYPTO_ONCE index_once = CRYPTO_ONCE_STATIC_INIT;
+
+typedef struct protocol_list {
+  size_t count;
+  uint8_t bytes[];
+} protocol_list;
+
+static void free_protocols(void *parent, void *data, CRYPTO_EX_DATA *ad, int index, long argl, void *argp) {
+  (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+  free(data);
+}
+
+static void free_web(void *parent, void *data, CRYPTO_EX_DATA *ad, int index, long argl, void *argp) {
+  (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+  SSL_CTX_free(data);
+}
+
+static void make_indices(void) {
+  protocols_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_protocols);
+  web_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_web);
+  required_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
+SSL_CTX *platform_tls_context(int is_server) {
+  if (!CRYPTO_THREAD_run_once(&index_once, make_indices)) return NULL;
+  SSL_CTX *context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+  if (context == NULL) return NULL;
+  SSL_CTX_set_security_level(context, 2);
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  if (!SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) || !SSL_CTX_set_num_tickets(context, 0) ||
+      !SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20") ||
+      !SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384")) {
+    SSL_CTX_free(context);
+    return NULL;
+  }
+  // Whole records are read at once: two BIO reads (header, body) become one.
+  SSL_CTX_set_read_ahead(context, 1);
+  return context;
+}
+
+static int keep_going(int ok, X509_STORE_CTX *store) {
+  (void)store;
+  return ok;
+}
+
+void platform_tls_request_client_certificate(SSL_CTX *context) {
+  static const unsigned char session_context[] = "sallyport";
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, keep_going);
+  // No intermediate: the leaf hangs directly under a CA we trust.
+  SSL_CTX_set_verify_depth(context, 0);
+  SSL_CTX_set_session_id_context(context, session_context, sizeof session_context - 1);
+}
+
+static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_count, const unsigned char *in,
+                           unsigned int in_count, void *argument) {
+  (void)argument;
+  const protocol_list *ours = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), protocols_index);
+  if (ours == NULL) return SSL_TLSEXT_ERR_ALERT_FATAL;
+  unsigned char *chosen = NULL;
+  if (SSL_select_next_proto(&chosen, out_count, ours->bytes, (unsigned int)ours->count, in, in_count) !=
+      OPENSSL_NPN_NEGOTIATED)
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  *out = chosen;
+  SSL_CTX *web = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), web_index);
+  if (web != NULL && *out_count == 8 && memcmp(chosen, "http/1.1", 8) == 0) {
+    // The list must live on the context that the session now points to.
+    *out = (const unsigned char *)"http/1.1";
+    SSL_set_SSL_CTX(ssl, web);
+  }
+  return SSL_TLSEXT_ERR_OK;
+}
+
+static int check_hello(SSL *ssl, int *alert, void *argument) {
+  (void)argument;
+  const unsigned char *extension;
+  size_t count;
+  if (SSL_get_ex_data(ssl, required_index) != NULL &&
+      !SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &extension, &count)) {
+    *alert = SSL_AD_NO_APPLICATION_PROTOCOL;
+    return SSL_CLIENT_HELLO_ERROR;
+  }
+  return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+int platform_tls_set_server_protocols(SSL_CTX *context, const uint8_t *protocols, size_t count) {
+  protocol_list *list = malloc(sizeof *list + count);
+  if (list == NULL) return 0;
+  list->count = count;
+  memcpy(list->bytes, protocols, count);
+  if (!SSL_CTX_set_ex_data(context, protocols_index, list)) {
+    free(list);
+    return 0;
+  }
+  SSL_CTX_set_alpn_select_cb(context, select_protocol, NULL);
+  SSL_CTX_set_client_hello_cb(context, check_hello, NULL);
+  return 1;
+}
+
+void platform_tls_require_protocol(SSL *ssl) { SSL_set_ex_data(ssl, required_index, ssl); }
+
+int platform_tls_set_web_context(SSL_CTX *context, SSL_CTX *web) {
+  if (!SSL_CTX_up_ref(web)) return 0;
+  if (SSL_CTX_set_ex_data(context, web_index, web)) return 1;
+  SSL_CTX_free(web);
+  return 0;
+}
+
+int platform_tls_expect_name(SSL *ssl, const char *name, int is_address) {
+  X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
+  X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return is_address ? X509_VERIFY_PARAM_set1_ip_asc(parameters, name)
+                    : X509_VERIFY_PARAM_set1_host(parameters, name, 0);
+}
+
+int platform_tls_send_server_name(SSL *ssl, const char *name) { return (int)SSL_set_tlsext_host_name(ssl, name); }
+
+// MARK: PEM
+
+static BIO *memory(const void *pem, int count) { return BIO_new_mem_buf(pem, count); }
+
+int platform_tls_use_certificate(SSL_CTX *context, const void *pem, int count) {
+  BIO *bio = memory(pem, count);
+  if (bio == NULL) return 0;
+  X509 *leaf = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+  int ok = leaf != NULL && SSL_CTX_use_certificate(context, leaf);
+  X509_free(leaf);
+  while (ok) {
+    X509 *issuer = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    if (issuer == NULL) break;
+    ok = SSL_CTX_add1_chain_cert(context, issuer);
+    X509_free(issuer);
+  }
+  BIO_free(bio);
+  ERR_clear_error();
+  return ok;
+}
+
+int platform_tls_use_key(SSL_CTX *context, const void *pem, int count) {
+  BIO *bio = memory(pem, count);
+  if (bio == NULL) return 0;
+  EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+  int ok = key != NULL && SSL_CTX_use_PrivateKey(context, key) && SSL_CTX_check_private_key(context);
+  EVP_PKEY_free(key);
+  BIO_free(bio);
+  return ok;
+}
+
+int platform_tls_trust(SSL_CTX *context, const void *pem, int count) {
+  BIO *bio = memory(pem, count);
+  if (bio == NULL) return -1;
+  int taken = 0;
+  X509 *certificate;
+  while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+    int ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(context), certificate);
+    X509_free(certificate);
+    if (!ok) {
+      taken = -1;
+      break;
+    }
+    taken += 1;
+  }
+  BIO_free(bio);
+  ERR_clear_error();
+  return taken;
+}
+
+int platform_tls_announce_ca(SSL_CTX *context, const void *pem, int count) {
+  BIO *bio = memory(pem, count);
+  if (bio == NULL) return 0;
+  X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+  int ok = certificate != NULL && SSL_CTX_add_client_CA(context, certificate);
+  X509_free(certificate);
+  BIO_free(bio);
+  return ok;
+}
+
+// MARK: Peer
+
+unsigned int platform_tls_end_point(SSL *ssl, uint8_t *digest, unsigned int capacity) {
+  X509 *certificate = SSL_get1_peer_certificate(ssl);
+  if (certificate == NULL || capacity < EVP_MAX_MD_SIZE) return 0;
+  int signature_digest = NID_undef;
+  unsigned int count = 0;
+  if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &signature_digest, NULL)) {
+    if (signature_digest == NID_md5 || signature_digest == NID_sha1) signature_digest = NID_sha256;
+    const EVP_MD *method = EVP_get_digestbynid(signature_digest);
+    if (method == NULL || !X509_digest(certificate, method, digest, &count)) count = 0;
+  }
+  X509_free(certificate);
+  ERR_clear_error();
+  return count;
+}
+
+int platform_tls_peer_certificate(SSL *ssl, uint8_t **der) {
+  *der = NULL;
+  X509 *certificate = SSL_get1_peer_certificate(ssl);
+  if (certificate == NULL) return 0;
+  int count = i2d_X509(certificate, der);
+  X509_free(certificate);
+  return count > 0 ? count : 0;
+}
+
+void platform_free(void *pointer) { OPENSSL_free(pointer); }
+
+int platform_tls_peer_has_common_name_only(SSL *ssl) {
+  X509 *certificate = SSL_get1_peer_certificate(ssl);
+  if (certificate == NULL) return 0;
+  GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+  int has_common_name = X509_NAME_get_index_by_NID(X509_get_subject_name(certificate), NID_commonName, -1) >= 0;
+  int result = names == NULL && has_common_name;
+  GENERAL_NAMES_free(names);
+  X509_free(certificate);
+  return result;
+}

@@ -1,0 +1,52 @@
+import Dispatch
+import Reactor
+
+/// The public port: reactors, their listeners, and the way from them to the Dispatch pool and back.
+public final class Gateway: Sendable {
+  let settings: GatewaySettings
+  let authorizer: any SessionAuthorizer
+  let pool = DispatchPool()
+  /// Serial, so that a session's start is told before its end.
+  private let reports = DispatchQueue(label: "sallyport.reports")
+
+  public init(settings: GatewaySettings, authorizer: any SessionAuthorizer) {
+    self.settings = settings
+    self.authorizer = authorizer
+  }
+
+  /// Tells the authorizer something, off the reactor.
+  func report(_ event: @escaping @Sendable (any SessionAuthorizer) -> Void) {
+    reports.async { [authorizer] in event(authorizer) }
+  }
+
+  /// Opens `addresses` on each of `reactorCount` reactors and starts serving.
+  ///
+  /// - Throws: `SystemError` if a listener cannot be opened.
+  public func start(on addresses: [SocketAddress], reactorCount: Int) throws -> RunningGateway {
+    var threads: [ReactorThread] = []
+    let peers = Peers()
+    do {
+      for index in 0..<reactorCount {
+        let thread = try ReactorThread.start(index: index) { reactor in
+          let worker = Worker(reactor: reactor, gateway: self, peers: peers, reactorCount: reactorCount)
+          reactor.context = worker
+          for address in addresses { try Listener.open(address, worker: worker) }
+        }
+        threads.append(thread)
+      }
+    } catch {
+      for thread in threads { thread.stop() }
+      throw error
+    }
+    peers.set(threads.map(\.mailbox))
+    return RunningGateway(threads: threads)
+  }
+}
+
+/// A gateway that serves; letting go of it does not stop it.
+public struct RunningGateway: Sendable {
+  let threads: [ReactorThread]
+
+  /// Ends all sessions with FATAL 57P01, closes the listeners and waits for the reactors.
+  public func stop() { for thread in threads { thread.stop() } }
+}

@@ -1,0 +1,257 @@
+import Glibc
+import PostgresWire
+import Reactor
+import Secrets
+import TLS
+
+/// The connection to the database on behalf of one client: dial, TLS, authentication, then the relay.
+final class ServerChannel: TLSChannel {
+  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, relay, over }
+
+  private enum Tag: UInt8 { case connect = 1 }
+
+  /// Milliseconds one address may take to answer before the next is tried.
+  private static let connectDeadline: UInt64 = 5_000
+
+  let address: SocketAddress
+  private let grant: SessionGrant
+  private let startup: [UInt8]
+  private let remaining: ArraySlice<SocketAddress>
+  private var client: ClientChannel?
+  private var phase = Phase.connecting
+  private var authentication: ServerAuthentication?
+  private var reader = BackendMessageReader()
+  private var collector = LoginCollector()
+  private var scanner = MessageScanner(side: .backend)
+
+  /// The database's own cancel key, if it gave one.
+  var backendKey: LoginCollector.BackendKey? { collector.backendKey }
+
+  /// Whether the bytes relayed so far end with a complete message.
+  var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
+
+  /// Connects to the first of the grant's addresses that answers and logs in; the client hears of the outcome.
+  static func dial(_ grant: SessionGrant, startup: [UInt8], client: ClientChannel) {
+    dial(grant, grant.addresses[...], startup: startup, client: client, earlier: nil)
+  }
+
+  private static func dial(
+    _ grant: SessionGrant, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], client: ClientChannel,
+    earlier: String?
+  ) {
+    guard let address = addresses.first else {
+      return client.serverFailed(
+        WireError(
+          .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
+          hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'."),
+        rejectedPassword: false)
+    }
+    let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
+    do {
+      let descriptor = try Sockets.open(address.family)
+      try client.worker.reactor.add(server, descriptor: descriptor)
+      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+    } catch {
+      server.client = nil
+      server.close()
+      return dial(grant, addresses.dropFirst(), startup: startup, client: client, earlier: "\(error)")
+    }
+    client.attach(server)
+    _ = server.reactor.startTimer(for: server, tag: Tag.connect.rawValue, after: connectDeadline)
+    server.reactor.connect(server, to: address)
+  }
+
+  private init(
+    _ grant: SessionGrant, _ address: SocketAddress, _ remaining: ArraySlice<SocketAddress>, startup: [UInt8],
+    client: ClientChannel
+  ) {
+    self.grant = grant
+    self.address = address
+    self.remaining = remaining
+    self.startup = startup
+    self.client = client
+    super.init(worker: client.worker)
+  }
+
+  // MARK: Connecting
+
+  override func connected(errno: Int32) {
+    guard errno == 0 else { return tryNext(SystemError.text(errno)) }
+    phase = .tlsAnswer
+    resumeReceiving()
+    write(Encode.sslRequest())
+  }
+
+  override func timerFired(tag: UInt8) {
+    if phase == .connecting { tryNext("\(address) did not answer in time") }
+  }
+
+  private func tryNext(_ reason: String) {
+    guard let client, phase == .connecting else { return }
+    phase = .over
+    self.client = nil
+    close()
+    Self.dial(grant, remaining, startup: startup, client: client, earlier: reason)
+  }
+
+  // MARK: Incoming
+
+  override func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
+    switch phase {
+    case .relay: relay(bytes)
+    case .tlsAnswer: readTLSAnswer(bytes)
+    case .authentication, .settling: readLogin(bytes)
+    case .connecting, .handshake, .over: break
+    }
+  }
+
+  private func relay(_ bytes: UnsafeRawBufferPointer) {
+    guard let client else { return }
+    do {
+      _ = try scanner.scan(bytes)
+    } catch {
+      return end(saying: WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
+    }
+    if !client.deliver(bytes) { pauseReceiving() }
+  }
+
+  private func readTLSAnswer(_ bytes: UnsafeRawBufferPointer) {
+    // Exactly one byte: what follows an 'S' in the clear could only come from someone in between. The text of an
+    // unencrypted error is not to be trusted, so it is not shown either.
+    guard bytes.count == 1, bytes[0] == UInt8(ascii: "S") else {
+      let reason =
+        bytes.first == UInt8(ascii: "S") ? "the database sent bytes in the clear after agreeing to TLS" : "the database refused TLS"
+      return fail(
+        WireError(.cannotConnect, reason, hint: "Sallyport never falls back to an unencrypted connection: enable TLS there."))
+    }
+    phase = .handshake
+    secureAsClient(grant.tls, serverName: grant.serverName)
+  }
+
+  override func secured() {
+    guard phase == .handshake, let tls else { return }
+    phase = .authentication
+    authentication = ServerAuthentication(
+      user: grant.user, password: grant.password, tlsServerEndPoint: tls.serverEndPointHash(),
+      isTLSVerified: tls.isPeerVerified)
+    write(startup)
+  }
+
+  // MARK: Login
+
+  private func readLogin(_ bytes: UnsafeRawBufferPointer) {
+    do {
+      try reader.append(bytes)
+      while phase == .authentication || phase == .settling, let message = try reader.next() {
+        try phase == .authentication ? authenticate(message) : settle(message)
+      }
+    } catch let failure as AuthenticationFailure {
+      fail(failure.wireError, rejectedPassword: failure.isPasswordRejected)
+    } catch let error as WireError {
+      fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
+    } catch {
+      fail(WireError(.internalError, "login at the database failed"))
+    }
+  }
+
+  private func authenticate(_ message: BackendMessageReader.Message) throws {
+    guard let step = try authentication?.handle(type: message.type, body: message.body) else { return }
+    perform(step)
+  }
+
+  private func perform(_ step: ServerAuthentication.Step) {
+    switch step {
+    case .send(let bytes): write(bytes)
+    case .wait: break
+    case .authenticated: phase = .settling
+    case .derive(let derivation):
+      let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, grant.deriveKeys)
+      worker.gateway.pool.run {
+        let keys = deriveKeys(derivation)
+        // A full mailbox leaves the login to its deadline.
+        mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.derived(keys) }
+      }
+    }
+  }
+
+  private func derived(_ keys: ScramKeys) {
+    guard phase == .authentication else { return }
+    do {
+      if let step = try authentication?.resume(with: keys) { perform(step) }
+    } catch {
+      fail(error.wireError)
+    }
+  }
+
+  private func settle(_ message: BackendMessageReader.Message) throws {
+    guard try collector.handle(type: message.type, body: message.body) else { return }
+    phase = .relay
+    let rest = reader.takeRest()
+    authentication = nil
+    client?.serverReady(collector, from: self)
+    if !rest.isEmpty { rest.withUnsafeBytes { relay($0) } }
+  }
+
+  // MARK: Ends
+
+  override func drained() { client?.resumeReceiving() }
+
+  override func plaintextEnded() {
+    switch phase {
+    case .relay:
+      let saidWhy = scanner.lastType == UInt8(ascii: "E")
+      end(saying: saidWhy ? nil : WireError(.connectionFailure, "the database closed the connection unexpectedly"))
+    case .connecting: tryNext("connection closed")
+    case .over: close()
+    default: fail(WireError(.cannotConnect, "the database closed the connection during the login"))
+    }
+  }
+
+  override func failed(errno: Int32) {
+    switch phase {
+    case .relay:
+      end(saying: WireError(.connectionFailure, "the connection to the database was lost: \(SystemError.text(errno))"))
+    case .connecting: tryNext(SystemError.text(errno))
+    case .over: close()
+    default: fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+    }
+  }
+
+  override func tlsFailed(_ failure: TLSFailure) {
+    switch phase {
+    case .relay: end(saying: WireError(.connectionFailure, "TLS with the database failed: \(failure.message)"))
+    case .over: close()
+    default: fail(WireError(.cannotConnect, "TLS with the database failed: \(failure.message)"))
+    }
+  }
+
+  private func fail(_ error: WireError, rejectedPassword: Bool = false) {
+    let client = self.client
+    phase = .over
+    self.client = nil
+    finish()
+    client?.serverFailed(error, rejectedPassword: rejectedPassword)
+  }
+
+  private func end(saying error: WireError?) {
+    let client = self.client
+    self.client = nil
+    client?.serverEnded(saying: error)
+    phase = .over
+    close()
+  }
+
+  /// The client's side is over: what it sent last (a Terminate) still goes out.
+  func clientEnded() {
+    client = nil
+    phase = .over
+    finish()
+  }
+
+  override func willClose() {
+    let client = self.client
+    self.client = nil
+    if phase == .relay { client?.serverEnded(saying: nil) }
+    phase = .over
+  }
+}

@@ -1,0 +1,80 @@
+import PostgresWire
+import Reactor
+import Secrets
+import TLS
+
+/// What a client that proved its certificate asks for.
+public struct SessionRequest: Sendable {
+  /// DER of the client certificate; TLS has verified it against the user CA.
+  public let certificate: [UInt8]
+  /// Database user and database name of the startup message.
+  public let user: String
+  public let database: String
+  /// Whether the client asked for a replication connection.
+  public let wantsReplication: Bool
+  public let applicationName: String?
+  /// Numeric address of the client.
+  public let clientAddress: String
+  /// The password of an earlier grant for this request which the database refused, to be forgotten.
+  public internal(set) var rejectedPassword: Secret?
+}
+
+/// A decision in the client's favour, with all that is needed to reach the database.
+public struct SessionGrant: Sendable {
+  /// Unique name of the session in logs and audit.
+  public let sessionID: String
+  /// Checked addresses of the database, tried in order.
+  public let addresses: [SocketAddress]
+  public let tls: ClientTLSContext
+  /// The name the database's certificate must carry, also sent as SNI.
+  public let serverName: String
+  public let user: String
+  public let database: String
+  public let password: Secret?
+  /// The password was fetched earlier and may have been replaced since: one refusal is worth one retry.
+  public let isPasswordCached: Bool
+  /// Runs SCRAM's key derivation, away from the reactor; may remember results.
+  public let deriveKeys: @Sendable (ScramDerivation) -> ScramKeys
+  /// Ends the session after so many milliseconds without a byte from the client.
+  public let idleTimeout: UInt64?
+  /// Ends the session after so many milliseconds: the certificate has expired then.
+  public let lifetime: UInt64?
+
+  public init(
+    sessionID: String, addresses: [SocketAddress], tls: ClientTLSContext, serverName: String, user: String,
+    database: String, password: Secret?, isPasswordCached: Bool,
+    deriveKeys: @escaping @Sendable (ScramDerivation) -> ScramKeys, idleTimeout: UInt64?, lifetime: UInt64?
+  ) {
+    self.sessionID = sessionID
+    self.addresses = addresses
+    self.tls = tls
+    self.serverName = serverName
+    self.user = user
+    self.database = database
+    self.password = password
+    self.isPasswordCached = isPasswordCached
+    self.deriveKeys = deriveKeys
+    self.idleTimeout = idleTimeout
+    self.lifetime = lifetime
+  }
+}
+
+/// How a session ended, for the audit log.
+public struct SessionSummary: Sendable {
+  public let sessionID: String
+  public let reason: String
+  public let bytesFromClient: UInt64
+  public let bytesFromServer: UInt64
+}
+
+/// Decides logins. Called on the Dispatch pool, never on a reactor thread; may take its time within the login deadline.
+public protocol SessionAuthorizer: Sendable {
+  /// Allows or refuses; a refusal's text is shown to the client.
+  func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError>
+  /// The user a verified certificate belongs to: decides who may cancel whose query.
+  func userName(certificate: [UInt8]) -> String?
+  /// The database let the session in (`nil`) or refused or could not be reached.
+  func sessionStarted(_ sessionID: String, failure: WireError?)
+  /// A started session is over.
+  func sessionEnded(_ summary: SessionSummary)
+}

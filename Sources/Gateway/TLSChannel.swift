@@ -1,0 +1,134 @@
+import Reactor
+import TLS
+
+/// A socket that starts in the clear and may turn to TLS; subclasses see plaintext only.
+class TLSChannel: Channel {
+  private enum Transport { case clear, handshaking, established }
+
+  let worker: Worker
+  private(set) var tls: TLSSession?
+  private var transport = Transport.clear
+  private var hasShutDown = false
+
+  init(worker: Worker) {
+    self.worker = worker
+    super.init(reactor: worker.reactor)
+  }
+
+  // MARK: For subclasses
+
+  /// Decrypted (or clear) bytes, borrowed until this call returns.
+  func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {}
+  /// The peer will send no more: close_notify, or FIN on a clear connection.
+  func plaintextEnded() {}
+  /// The TLS handshake is complete.
+  func secured() {}
+  /// TLS is broken or refused; an alert may be on its way out.
+  func tlsFailed(_ failure: TLSFailure) { closeAfterSending() }
+
+  /// Sends `bytes`, encrypted if TLS is on. Takes all of them; callers watch `queuedBytes`.
+  final func write(_ bytes: UnsafeRawBufferPointer) {
+    guard !isClosed, !bytes.isEmpty else { return }
+    guard transport == .established, let tls else { return send(bytes) }
+    if let failure = tls.write(bytes) { tlsFailed(failure) }
+  }
+
+  final func write(_ bytes: [UInt8]) { bytes.withUnsafeBytes { write($0) } }
+
+  /// Begins the handshake as server; `first` are bytes that have already arrived.
+  final func secureAsServer(_ context: ServerTLSContext, requiresALPN: Bool, first: UnsafeRawBufferPointer?) {
+    begin(TLSSession(server: context, output: output, requiresALPN: requiresALPN))
+    if let first { received(first) }
+  }
+
+  /// Begins the handshake as client: the ClientHello goes out at once.
+  final func secureAsClient(_ context: ClientTLSContext, serverName: String) {
+    begin(TLSSession(client: context, serverName: serverName, output: output))
+    advanceHandshake()
+  }
+
+  /// Says goodbye in TLS, sends what is queued and closes.
+  final func finish() {
+    if !hasShutDown, transport == .established {
+      hasShutDown = true
+      tls?.shutdown()
+    }
+    closeAfterSending()
+  }
+
+  // MARK: Channel
+
+  override final func received(_ bytes: UnsafeRawBufferPointer) {
+    switch transport {
+    case .clear: plaintextReceived(bytes)
+    case .handshaking:
+      tls?.setInput(bytes)
+      advanceHandshake()
+      if transport == .established, !isClosed { readRecords() }
+      tls?.clearInput()
+    case .established:
+      tls?.setInput(bytes)
+      readRecords()
+      tls?.clearInput()
+    }
+  }
+
+  override final func receivedEnd() { plaintextEnded() }
+
+  // MARK: TLS
+
+  private var output: TLSOutput {
+    // Invariant: the session is owned by this channel and writes only while this channel calls it, so the unretained
+    // pointer is good whenever the function below runs.
+    TLSOutput(context: Unmanaged.passUnretained(self).toOpaque()) { context, bytes, count in
+      guard let context else { return }
+      let channel = Unmanaged<TLSChannel>.fromOpaque(context)
+      channel._withUnsafeGuaranteedRef { $0.send(UnsafeRawBufferPointer(start: bytes, count: count)) }
+    }
+  }
+
+  private func begin(_ session: TLSSession?) {
+    guard let session else { return close() }
+    tls = session
+    transport = .handshaking
+  }
+
+  private func advanceHandshake() {
+    guard let tls else { return }
+    switch tls.handshake() {
+    case .needsInput: break
+    case .complete:
+      transport = .established
+      secured()
+    case .failed(let failure): tlsFailed(failure)
+    }
+  }
+
+  /// Decrypts all records of the current input into the reactor's plaintext buffer and hands them over in one piece.
+  private func readRecords() {
+    guard let tls else { return }
+    let buffer = worker.plaintext
+    var filled = 0
+    while !isClosed {
+      if buffer.count - filled < Worker.largestRecord {
+        plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled]))
+        filled = 0
+        continue
+      }
+      switch tls.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])) {
+      case .bytes(let count): filled += count
+      case .needsInput:
+        if filled > 0 { plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled])) }
+        return
+      case .closed:
+        if filled > 0 { plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled])) }
+        if !isClosed { plaintextEnded() }
+        return
+      case .failed(let failure):
+        if filled > 0 { plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled])) }
+        if !isClosed { tlsFailed(failure) }
+        return
+      }
+    }
+  }
+}

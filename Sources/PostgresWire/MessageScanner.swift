@@ -1,0 +1,109 @@
+/// Follows message boundaries through a byte stream without copying it.
+///
+/// Only the five bytes of a header that a chunk boundary cuts are kept. The scanner checks that each message has a type
+/// of its direction and a plausible length; bodies are skipped unseen. One per direction; a value type without
+/// allocations, for the relay's hot path.
+
+public struct MessageScanner: Sendable {
+  /// Which end wrote the stream.
+  public enum Side: Sendable { case frontend, backend }
+
+  /// What a chunk contained.
+  public struct Scan: Sendable {
+    /// Offset just behind a complete Terminate message, if one was seen: what follows is not to be relayed.
+    public var terminateEnd: Int?
+
+  }
+
+  /// PostgreSQL's PQ_LARGE_MESSAGE_LIMIT: no message is longer, in bytes.
+  public static let largeLimit: UInt32 = 0x3fff_ffff
+  /// PostgreSQL's PQ_SMALL_MESSAGE_LIMIT for frontend messages that carry only a name or a flag.
+  public static let smallLimit: UInt32 = 10_000
+
+  private let side: Side
+  private var bodyRemaining = 0
+  private var headerCount = 0
+  private var headerType: UInt8 = 0
+  private var headerLength: UInt32 = 0
+
+  /// Type byte of the latest message whose header is complete; 0 before the first.
+  public private(set) var lastType: UInt8 = 0
+
+  public init(side: Side) { self.side = side }
+
+  /// Whether the bytes so far end with a complete message.
+  public var isAtMessageBoundary: Bool { bodyRemaining == 0 && headerCount == 0 }
+
+  /// Walks over the next bytes of the stream.
+  ///
+  /// - Throws: `WireError` 08P01 for a type that the direction does not know or a length outside the type's bounds.
+  public mutating func scan(_ chunk: UnsafeRawBufferPointer) throws(WireError) -> Scan {
+    var result = Scan()
+    var position = 0
+    let end = chunk.count
+    while position < end {
+      if bodyRemaining > 0 {
+        let skipped = min(bodyRemaining, end - position)
+        position += skipped
+        bodyRemaining -= skipped
+      } else if headerCount == 0, end - position >= 5 {
+        let length = UInt32(bigEndian: chunk.loadUnaligned(fromByteOffset: position + 1, as: UInt32.self))
+        try begin(chunk[position], length)
+        position += 5
+      } else {
+        if headerCount == 0 { headerType = chunk[position] } else { headerLength = headerLength << 8 | UInt32(chunk[position]) }
+        headerCount += 1
+        position += 1
+        guard headerCount == 5 else { continue }
+        let length = headerLength
+        headerCount = 0
+        headerLength = 0
+        try begin(headerType, length)
+      }
+      if bodyRemaining == 0, headerCount == 0, lastType == UInt8(ascii: "X"), side == .frontend {
+        result.terminateEnd = position
+        return result
+      }
+    }
+    return result
+  }
+
+  @inline(__always)
+  private mutating func begin(_ type: UInt8, _ length: UInt32) throws(WireError) {
+    let limit = side == .frontend ? Self.frontendLimit(type) : Self.backendLimit(type)
+    guard limit > 0 else { throw WireError(.protocolViolation, "unknown message type \(type)") }
+    guard length >= 4, length <= limit else {
+      throw WireError(.protocolViolation, "message of type \(type) has an invalid length")
+    }
+    lastType = type
+    bodyRemaining = Int(length) - 4
+  }
+
+  /// The greatest length of a frontend message; 0 for types that may not come after the login.
+  @inline(__always)
+  private static func frontendLimit(_ type: UInt8) -> UInt32 {
+    switch type {
+    case UInt8(ascii: "Q"), UInt8(ascii: "P"), UInt8(ascii: "B"), UInt8(ascii: "d"), UInt8(ascii: "F"):
+      largeLimit
+    case UInt8(ascii: "E"), UInt8(ascii: "D"), UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "H"),
+      UInt8(ascii: "X"), UInt8(ascii: "c"), UInt8(ascii: "f"):
+      smallLimit
+    default: 0
+    }
+  }
+
+  /// The greatest length of a backend message; 0 for unknown types. Authentication is over, so `R` and `K` are unknown.
+  @inline(__always)
+  private static func backendLimit(_ type: UInt8) -> UInt32 {
+    switch type {
+    case UInt8(ascii: "D"), UInt8(ascii: "d"), UInt8(ascii: "T"), UInt8(ascii: "t"), UInt8(ascii: "E"),
+      UInt8(ascii: "N"), UInt8(ascii: "A"), UInt8(ascii: "V"):
+      largeLimit
+    case UInt8(ascii: "Z"), UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "1"), UInt8(ascii: "2"),
+      UInt8(ascii: "3"), UInt8(ascii: "n"), UInt8(ascii: "s"), UInt8(ascii: "I"), UInt8(ascii: "c"),
+      UInt8(ascii: "G"), UInt8(ascii: "H"), UInt8(ascii: "W"):
+      65_536
+    default: 0
+    }
+  }
+}

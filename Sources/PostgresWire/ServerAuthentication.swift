@@ -1,0 +1,153 @@
+import Crypto
+import Secrets
+
+/// The client's half of authentication towards a database, without I/O: messages in, answers out.
+///
+/// Speaks trust, cleartext, MD5, SCRAM-SHA-256 with and without channel binding (RFC 5802, 7677, 5929) and Redshift's
+/// SHA-256 digest. Bound to one thread.
+public struct ServerAuthentication {
+  /// What to do next.
+  public enum Step: Sendable {
+    case send([UInt8])
+    /// Run the derivation on another thread and come back with `resume(with:)`.
+    case derive(ScramDerivation)
+    case wait
+    case authenticated
+  }
+
+  private enum State { case start, scram(ScramClient), proven, answered, over }
+
+  private let user: String
+  private let password: Secret?
+  private let tlsServerEndPoint: [UInt8]?
+  private let isTLSVerified: Bool
+  private let nonce: [UInt8]
+  private var state = State.start
+
+  /// - Parameters:
+  ///   - tlsServerEndPoint: hash of the database's certificate, for channel binding.
+  ///   - isTLSVerified: without it no password is sent in the clear.
+  ///   - nonce: printable and without commas; fresh for each login.
+  public init(
+    user: String, password: Secret?, tlsServerEndPoint: [UInt8]?, isTLSVerified: Bool,
+    nonce: [UInt8] = ServerAuthentication.makeNonce()
+  ) {
+    self.user = user
+    self.password = password
+    self.tlsServerEndPoint = tlsServerEndPoint
+    self.isTLSVerified = isTLSVerified
+    self.nonce = nonce
+  }
+
+  /// 24 characters of 144 random bits.
+  public static func makeNonce() -> [UInt8] {
+    var random = SystemRandomNumberGenerator()
+    return Base64.encode((0..<18).map { _ in UInt8.random(in: .min ... .max, using: &random) })
+  }
+
+  /// Takes one message of the database.
+  public mutating func handle(type: UInt8, body: [UInt8]) throws -> Step {
+    switch type {
+    case UInt8(ascii: "R"):
+      return try body.withUnsafeBytes { bytes in
+        var reader = ByteReader(bytes)
+        guard let code = reader.uint32() else { throw AuthenticationFailure.untrusted("malformed request") }
+        return try request(code, &reader)
+      }
+    case UInt8(ascii: "E"):
+      throw AuthenticationFailure.server(ErrorResponse(body: body))
+    case UInt8(ascii: "N"), UInt8(ascii: "v"):
+      return .wait
+    default:
+      throw AuthenticationFailure.untrusted("message of type \(type) before the login was complete")
+    }
+  }
+
+  /// Goes on after `.derive`.
+  public mutating func resume(with keys: ScramKeys) throws(AuthenticationFailure) -> Step {
+    guard case .scram(var client) = state else { throw .untrusted("keys without a SCRAM exchange") }
+    let final = try client.final(keys)
+    state = .scram(client)
+    return .send(Encode.message("p", final))
+  }
+
+  private mutating func request(_ code: UInt32, _ reader: inout ByteReader) throws(AuthenticationFailure) -> Step {
+    switch (code, state) {
+    case (0, .start), (0, .proven), (0, .answered):
+      state = .over
+      return .authenticated
+    case (0, _): throw .untrusted("it let us in without proving that it knows the password")
+    case (3, .start):
+      guard isTLSVerified else {
+        throw .refused(
+          "the database asks for a cleartext password over a TLS connection that is not verified",
+          hint: "Set tls.mode to verify-full and tls.ca_cert_file for this database.")
+      }
+      state = .answered
+      return .send(Encode.message("p", try requiredPassword().withBytes { Array($0) } + [0]))
+    case (5, .start):
+      guard let salt = reader.take(4), reader.remaining == 0 else { throw .untrusted("malformed MD5 request") }
+      state = .answered
+      return .send(Encode.message("p", md5(try requiredPassword(), salt: salt) + [0]))
+    case (10, .start): return try startScram(&reader)
+    case (11, .scram(var client)):
+      let derivation = try client.serverFirst(reader.rest(), password: try requiredPassword())
+      state = .scram(client)
+      return .derive(derivation)
+    case (12, .scram(let client)):
+      try client.verify(serverFinal: reader.rest())
+      state = .proven
+      return .wait
+    case (13, .start):
+      let answer = try RedshiftDigest.answer(&reader, password: try requiredPassword())
+      state = .answered
+      return .send(answer)
+    case (14, .start):
+      throw .refused("the database asks for an identity provider's token, which IAM credentials do not have", hint: nil)
+    case (2, .start), (7, .start), (8, .start), (9, .start):
+      throw .refused(
+        "the database asks for Kerberos or GSSAPI authentication, which Sallyport does not do",
+        hint: "Use scram-sha-256 for this user in pg_hba.conf.")
+    default: throw .untrusted("authentication request \(code) out of order or unknown")
+    }
+  }
+
+  private func requiredPassword() throws(AuthenticationFailure) -> Secret {
+    guard let password else {
+      throw .refused(
+        "the database asks for a password, but none can be fetched for it",
+        hint: "Only AWS databases hand out temporary passwords; give this database its aws settings.")
+    }
+    return password
+  }
+
+  private mutating func startScram(_ reader: inout ByteReader) throws(AuthenticationFailure) -> Step {
+    var mechanisms: [[UInt8]] = []
+    while let name = reader.cString(), !name.isEmpty, mechanisms.count < 16 { mechanisms.append(name) }
+    let offersBinding = mechanisms.contains(Array("SCRAM-SHA-256-PLUS".utf8))
+    guard offersBinding || mechanisms.contains(Array("SCRAM-SHA-256".utf8)) else {
+      throw .refused("the database offers no SASL mechanism but unknown ones", hint: "Use scram-sha-256.")
+    }
+    let client = ScramClient(nonce: nonce, endPoint: tlsServerEndPoint, serverOffersBinding: offersBinding)
+    state = .scram(client)
+    let first = client.first
+    var body = Array(client.mechanism.utf8) + [0]
+    body.append(uint32: UInt32(clamping: first.count))
+    return .send(Encode.message("p", body + first))
+  }
+
+  /// `md5` and the hex of MD5(MD5(password ‖ user) ‖ salt) (PostgreSQL documentation, "Start-up").
+  private func md5(_ password: Secret, salt: [UInt8]) -> [UInt8] {
+    var inner = Insecure.MD5()
+    password.withBytes { inner.update(bufferPointer: $0) }
+    inner.update(data: Array(user.utf8))
+    var outer = Insecure.MD5()
+    outer.update(data: Array(hex(inner.finalize()).utf8))
+    outer.update(data: salt)
+    return Array("md5".utf8) + Array(hex(outer.finalize()).utf8)
+  }
+
+  private func hex(_ bytes: some Sequence<UInt8>) -> String {
+    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+}
