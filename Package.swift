@@ -49,13 +49,13 @@ let package = Package(
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "Configuration", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
+        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
       ]),
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
     .target(name: "Audit", dependencies: [logging]),
-    .target(name: "Configuration", dependencies: [yams]),
+    .target(name: "ConfigurationFile", dependencies: [yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", httpClient, yams]),
     .target(
@@ -68,12 +68,12 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "Configuration", "ControlAPI", "DatabaseService", "Gateway", "PKI", "Reactor",
+        "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI", "Reactor",
         "TLS", argumentParser, logging, yams,
       ]),
     .executableTarget(
       name: "tctl",
-      dependencies: ["AccessControl", "Configuration", "ControlAPI", "ControlClient", argumentParser, yams]),
+      dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", argumentParser, yams]),
     .executableTarget(
       name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
   ],

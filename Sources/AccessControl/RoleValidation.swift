@@ -1,0 +1,69 @@
+/// A role that cannot be accepted; says which part and what to write instead.
+public struct RoleError: Error, Sendable, CustomStringConvertible {
+  public let description: String
+  init(_ description: String) { self.description = description }
+}
+
+extension Role {
+  /// Names of roles and other resources: safe in file names, URLs and terminals.
+  public static func isValidName(_ name: String) -> Bool {
+    guard let first = name.utf8.first, name.utf8.count <= 255, !name.contains("..") else { return false }
+    func isAlphanumeric(_ byte: UInt8) -> Bool {
+      (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
+    }
+    return isAlphanumeric(first) && name.utf8.allSatisfy { isAlphanumeric($0) || "._@+-".utf8.contains($0) }
+  }
+
+  /// Checks everything that decoding alone does not.
+  public func validate() throws {
+    guard kind == "role" else { throw RoleError("kind is '\(kind)', expected 'role'") }
+    guard ["v3", "v4", "v5", "v6", "v7"].contains(version) else {
+      throw RoleError("role version '\(version)' is not known; use v3, v4, v5, v6 or v7")
+    }
+    guard Self.isValidName(metadata.name) else {
+      throw RoleError("role name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
+    }
+    for side in [spec.allow, spec.deny] {
+      let labels = side.databaseLabels ?? [:]
+      for pattern in side.databaseNames + side.databaseUsers + labels.keys + labels.values.flatMap(\.all) {
+        _ = try Pattern(pattern)
+      }
+      if let values = labels["*"], values.all != ["*"] {
+        throw RoleError("db_labels key '*' may only have the value '*'")
+      }
+    }
+  }
+}
+
+/// Refuses keys that nobody knows and names the one that was probably meant.
+enum KnownKeys {
+  private struct AnyKey: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init?(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  static func check(_ decoder: any Decoder, known: [String]) throws {
+    for key in try decoder.container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
+      let nearest = known.min { distance($0, key.stringValue) < distance($1, key.stringValue) }
+      throw RoleError("unknown key '\(key.stringValue)'" + (nearest.map { "; did you mean '\($0)'?" } ?? ""))
+    }
+  }
+
+  /// Levenshtein distance, for short keys.
+  static func distance(_ a: String, _ b: String) -> Int {
+    let (a, b) = (Array(a.utf8.prefix(64)), Array(b.utf8.prefix(64)))
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+      var diagonal = row[0]
+      row[0] = i + 1
+      for (j, y) in b.enumerated() {
+        let substituted = diagonal + (x == y ? 0 : 1)
+        diagonal = row[j + 1]
+        row[j + 1] = min(substituted, row[j] + 1, diagonal + 1)
+      }
+    }
+    return row[b.count]
+  }
+}

@@ -1,0 +1,137 @@
+import AccessControl
+import ControlAPI
+import Foundation
+import Hummingbird
+import Logging
+import NIOCore
+import PKI
+import Secrets
+
+/// The HTTPS API's server side, behind the gateway on a private Unix socket.
+public struct APIServer: Sendable {
+  private let auth: AuthServer
+  private let peers: PeerRegistry
+  private let databases: [RegisteredDatabase]
+  private let socketPath: String
+
+  /// - Parameter socketPath: in a directory that only this user can enter.
+  public init(auth: AuthServer, peers: PeerRegistry, databases: [RegisteredDatabase], socketPath: String) {
+    self.auth = auth
+    self.peers = peers
+    self.databases = databases
+    self.socketPath = socketPath
+  }
+
+  /// Serves until cancelled.
+  public func run(onReady: @escaping @Sendable () async -> Void) async throws {
+    unlink(socketPath)
+    var logger = Logger(label: "api")
+    logger.logLevel = .warning
+    let application = Application(
+      router: router(),
+      configuration: .init(address: .unixDomainSocket(path: socketPath), serverName: nil),
+      onServerRunning: { _ in await onReady() }, logger: logger)
+    try await application.run()
+  }
+
+  private func router() -> Router<CallContext> {
+    let router = Router(context: CallContext.self)
+    router.add(middleware: CallerMiddleware(peers: peers))
+    PublicRoutes(auth: auth).add(to: router)
+    DatabaseRoutes(auth: auth, databases: databases).add(to: router)
+    AdministrationRoutes(auth: auth).add(to: router)
+    return router
+  }
+}
+
+/// What each request carries along: who called.
+struct CallContext: RequestContext {
+  var coreContext: CoreRequestContextStorage
+  let socketName: String?
+  var peer = Peer(certificate: nil, remoteAddress: "")
+
+  init(source: ApplicationRequestContextSource) {
+    coreContext = .init(source: source)
+    socketName = source.channel.remoteAddress?.pathname
+  }
+
+  var maxUploadSize: Int { 1 << 20 }
+  var requestDecoder: APICoder { APICoder() }
+  var responseEncoder: APICoder { APICoder() }
+
+  /// The caller's identity; throws for callers without a certificate.
+  func identity() throws -> UserIdentity {
+    guard let certificate = peer.certificate else {
+      throw AuthError.unauthenticated("a client certificate is required; run 'tsh login'")
+    }
+    do {
+      return try UserIdentity(certificateDER: certificate)
+    } catch {
+      throw AuthError.unauthenticated("the client certificate is not a user's; run 'tsh login'")
+    }
+  }
+
+  /// The caller's identity, if its roles allow `verb` on `resource`.
+  func authorized(_ verb: String, on resource: String, by auth: AuthServer) throws -> UserIdentity {
+    let identity = try identity()
+    guard try auth.checker(for: identity).allows(verb, on: resource) else {
+      throw AuthError.forbidden(
+        "user '\(identity.username)' may not \(verb) \(resource)",
+        hint: "a role with a rule {resources: [\(resource)], verbs: [\(verb)]} is needed, for example 'editor'")
+    }
+    return identity
+  }
+}
+
+/// JSON on both ways, with errors that say which field is wrong.
+struct APICoder: RequestDecoder, ResponseEncoder {
+  func decode<Value: Decodable>(_ type: Value.Type, from request: Request, context: some RequestContext) async throws -> Value {
+    let body = try await request.body.collect(upTo: context.maxUploadSize)
+    do {
+      return try JSONDecoder.api.decode(type, from: Data(body.readableBytesView))
+    } catch let error as RoleError {
+      throw AuthError.invalid(error.description)
+    } catch {
+      throw AuthError.invalid("the request body is not the JSON that is expected here")
+    }
+  }
+
+  func encode(_ value: some Encodable, from request: Request, context: some RequestContext) throws -> Response {
+    let data = try JSONEncoder.api.encode(value)
+    return Response(
+      status: .ok, headers: [.contentType: "application/json"], body: .init(byteBuffer: ByteBuffer(bytes: data)))
+  }
+}
+
+/// Looks up who calls and turns errors into the API's error body.
+private struct CallerMiddleware: RouterMiddleware {
+  let peers: PeerRegistry
+
+  func handle(
+    _ request: Request, context: CallContext, next: (Request, CallContext) async throws -> Response
+  ) async throws -> Response {
+    do {
+      guard let name = context.socketName, let peer = peers.peer(path: name) else {
+        throw AuthError.forbidden("connections that do not come through the gateway are not served")
+      }
+      var context = context
+      context.peer = peer
+      return try await next(request, context)
+    } catch let error as AuthError {
+      return try answer(error.body, status: .init(code: error.status), request, context)
+    } catch let error as HTTPError {
+      return try answer(ErrorBody(message: error.body ?? error.status.reasonPhrase), status: error.status, request, context)
+    } catch {
+      context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+      return try answer(ErrorBody(message: "internal error; see the server's log"), status: .internalServerError, request, context)
+    }
+  }
+
+  private func answer(
+    _ body: ErrorBody, status: HTTPResponse.Status, _ request: Request, _ context: CallContext
+  ) throws -> Response {
+    var response = try context.responseEncoder.encode(body, from: request, context: context)
+    response.status = status
+    return response
+  }
+}

@@ -1,0 +1,199 @@
+import AccessControl
+import Audit
+import ControlAPI
+import Crypto
+import Foundation
+import GRDB
+import PKI
+import Secrets
+
+/// The Auth Service: who may log in, with which roles, and the certificates that say so.
+///
+/// Thread-safe. Called by the HTTP API and, in the same process, by the Database Service.
+public final class AuthServer: Sendable {
+  public let clusterName: String
+  public let audit: AuditLog
+  let state: ClusterState
+  let userCA: CertificateAuthority
+  let hostCA: CertificateAuthority
+  let databaseCA: CertificateAuthority
+  private let gate = PasswordGate()
+  /// Scheme, host and port that links are made with.
+  private let publicAddress: String
+
+  /// The name under which the local administrator acts; not a name that a user can have.
+  static let localAdministrator = "@local-admin"
+  static let inviteLifetime: TimeInterval = 3600
+
+  /// Opens the state in `dataDirectory`; the first start makes the authorities and the preset roles.
+  public init(dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog) throws {
+    state = try ClusterState(dataDirectory: dataDirectory)
+    self.publicAddress = publicAddress
+    self.audit = audit
+    let stored = try state.database.write { database -> String in
+      if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") { return name }
+      try database.execute(sql: "INSERT INTO setting VALUES ('cluster_name', ?)", arguments: [clusterName])
+      for role in Role.presets { try Self.store(role, in: database) }
+      return clusterName
+    }
+    // The name is in every certificate: it stays what it was at the first start.
+    self.clusterName = stored
+    userCA = try Self.authority(.user, state, stored)
+    hostCA = try Self.authority(.host, state, stored)
+    databaseCA = try Self.authority(.database, state, stored)
+  }
+
+  private static func authority(
+    _ kind: CertificateAuthority.Kind, _ state: ClusterState, _ clusterName: String
+  ) throws -> CertificateAuthority {
+    try state.database.write { database in
+      let query = "SELECT certificate, key FROM authority WHERE kind = ?"
+      if let row = try Row.fetchOne(database, sql: query, arguments: [kind.rawValue]) {
+        let key: Data = row["key"]
+        return try CertificateAuthority(kind: kind, certificatePEM: row["certificate"], keyPEM: Secret(key))
+      }
+      let authority = try CertificateAuthority.make(kind, clusterName: clusterName)
+      try database.execute(
+        sql: "INSERT INTO authority VALUES (?, ?, ?)",
+        arguments: [kind.rawValue, try authority.certificatePEM, authority.keyPEM.withBytes { Data($0) }])
+      return authority
+    }
+  }
+
+  // MARK: Certificates
+
+  /// PEM of the CA that user certificates are under.
+  public var userCAPEM: String { get throws { try userCA.certificatePEM } }
+  /// PEM of the CA that clients trust the cluster's hosts by.
+  public var hostCAPEM: String { get throws { try hostCA.certificatePEM } }
+
+  func authority(_ kind: CertificateAuthority.Kind) -> CertificateAuthority {
+    switch kind {
+    case .user: userCA
+    case .host: hostCA
+    case .database: databaseCA
+    }
+  }
+
+  /// A certificate for the cluster's own port, good for a year.
+  public func hostCertificate(names: [String]) throws -> (chainPEM: String, keyPEM: Secret) {
+    let (pem, key) = try hostCA.issueHost(names: names, notAfter: Date() + 365 * 86_400)
+    return (pem, key.pem)
+  }
+
+  /// A day's identity of the local administrator, for `tctl` on this host.
+  public func localAdministratorIdentity() throws -> (certificatePEM: String, keyPEM: Secret) {
+    let key = KeyPair.generate()
+    let identity = UserIdentity(username: Self.localAdministrator, roles: ["editor"], clusterName: clusterName)
+    let request = try key.signingRequestPEM(commonName: Self.localAdministrator)
+    return (try userCA.issue(identity, signingRequestPEM: request, notAfter: Date() + 86_400), key.pem)
+  }
+
+  // MARK: Identities
+
+  /// What the holder of a verified certificate may do now: its roles that the user still has, as they are today.
+  public func checker(for identity: UserIdentity) throws -> AccessChecker {
+    guard identity.clusterName == clusterName else {
+      throw AuthError.unauthenticated("the certificate is of another cluster; run 'tsh login'")
+    }
+    if identity.username == Self.localAdministrator {
+      let everything = Role(
+        name: "local-admin", spec: .init(allow: .init(rules: [.init(resources: ["*"], verbs: ["*"])])))
+      return AccessChecker(roles: [everything], traits: [:])
+    }
+    guard let user = try user(identity.username) else {
+      throw AuthError.unauthenticated("the user no longer exists")
+    }
+    let names = Set(identity.roles).intersection(user.roles)
+    return AccessChecker(roles: try roles(named: names), traits: user.traits)
+  }
+
+  // MARK: Login
+
+  public func login(_ request: LoginRequest, from address: String) async throws -> LoginResponse {
+    var event = AuditEvent("user.login", code: "T1000I")
+    event.user = request.username
+    event.clientAddress = address
+    do {
+      let response = try await checkedLogin(request)
+      event.success = true
+      audit.emit(event)
+      return response
+    } catch {
+      event.code = "T1000W"
+      event.success = false
+      event.message = "\(error)"
+      audit.emit(event)
+      throw error
+    }
+  }
+
+  private func checkedLogin(_ request: LoginRequest) async throws -> LoginResponse {
+    let refused = AuthError.unauthenticated("wrong user name or password")
+    guard request.password.utf8.count <= PasswordHash.lengths.upperBound else { throw refused }
+    let user = try user(request.username)
+    try await gate.enter(request.username)
+    let password = Secret(utf8: request.password)
+    // An unknown user costs the same time as a wrong password.
+    let isRight: Bool
+    do {
+      let hash = try user?.password ?? PasswordHash(Secret(utf8: "no such user: a hash to compare with"))
+      isRight = try hash.matches(password) && user?.password != nil
+    } catch {
+      await gate.leave(request.username, succeeded: false)
+      throw error
+    }
+    await gate.leave(request.username, succeeded: isRight)
+    guard isRight, let user else { throw refused }
+    let checker = AccessChecker(roles: try roles(named: Set(user.roles)), traits: user.traits)
+    let wanted = request.ttlSeconds ?? 12 * 3600
+    guard wanted > 0 else { throw AuthError.invalid("the ttl must be positive") }
+    let validUntil = Date(timeIntervalSince1970: (Date().timeIntervalSince1970 + Double(min(wanted, checker.maxSessionTTL))).rounded())
+    let identity = UserIdentity(username: user.name, roles: user.roles, traits: user.traits, clusterName: clusterName)
+    let certificate = try issue(identity, request.signingRequestPEM, validUntil)
+    return LoginResponse(
+      certificatePEM: certificate, username: user.name, roles: user.roles, traits: user.traits, clusterName: clusterName,
+      validUntil: validUntil, hostCAPEM: try hostCAPEM)
+  }
+
+  /// A certificate that opens one database, no longer than the one it is asked with.
+  func issueDatabaseCertificate(
+    _ request: DatabaseCertificateRequest, identity: UserIdentity
+  ) throws -> DatabaseCertificateResponse {
+    var routed = identity
+    routed.route = DatabaseRoute(
+      service: request.service, databaseUser: request.databaseUser, databaseName: request.databaseName)
+    let certificate = try issue(routed, request.signingRequestPEM, identity.notValidAfter)
+    return DatabaseCertificateResponse(certificatePEM: certificate, validUntil: identity.notValidAfter)
+  }
+
+  private func issue(_ identity: UserIdentity, _ signingRequest: String, _ notAfter: Date) throws -> String {
+    do {
+      let certificate = try userCA.issue(identity, signingRequestPEM: signingRequest, notAfter: notAfter)
+      var event = AuditEvent("cert.create", code: "TC000I")
+      event.user = identity.username
+      event.databaseService = identity.route?.service
+      audit.emit(event)
+      return certificate
+    } catch let error as PKIError {
+      throw AuthError.invalid(error.description)
+    }
+  }
+
+  func pins() throws -> [String] { [try hostCA.pin] }
+
+  func link(_ path: String) -> String { "https://\(publicAddress)\(path)" }
+}
+
+/// Names and compares secrets that are random enough to need no slow hash: tokens and invites.
+enum OneTimeSecret {
+  /// 256 random bits in hex.
+  static func make() -> String {
+    (0..<32).map { _ in UInt8.random(in: .min ... .max) }.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+
+  /// What is stored: looking a hash up tells nothing about the secret by its timing.
+  static func hash(_ secret: String) -> String {
+    SHA256.hash(data: Data(secret.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+}

@@ -1,0 +1,20 @@
+/// A database that a Database Service serves, as far as the Auth Service needs to know it.
+public struct RegisteredDatabase: Sendable {
+  public let name: String
+  public let description: String
+  public let uri: String
+  public let labels: [String: String]
+  /// All spellings of a database user that mean the same there; for Redshift Serverless a role's name and its ARN.
+  public let userSpellings: @Sendable (String) -> [String]
+
+  public init(
+    name: String, description: String, uri: String, labels: [String: String],
+    userSpellings: @escaping @Sendable (String) -> [String]
+  ) {
+    self.name = name
+    self.description = description
+    self.uri = uri
+    self.labels = labels
+    self.userSpellings = userSpellings
+  }
+}

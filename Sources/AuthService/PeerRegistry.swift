@@ -1,0 +1,25 @@
+import Synchronization
+
+/// Who is behind a connection to the API's private socket.
+public struct Peer: Sendable {
+  /// DER of the client certificate, verified by TLS; `nil` for callers without one.
+  public let certificate: [UInt8]?
+  public let remoteAddress: String
+}
+
+/// The book of callers: entered by the gateway under the name its socket is bound to, looked up by the API server.
+///
+/// Identity so depends on the connection alone; no header can claim one. Thread-safe.
+public final class PeerRegistry: Sendable {
+  private let peers = Mutex<[String: Peer]>([:])
+
+  public init() {}
+
+  public func register(path: String, certificate: [UInt8]?, remoteAddress: String) {
+    peers.withLock { $0[path] = Peer(certificate: certificate, remoteAddress: remoteAddress) }
+  }
+
+  public func remove(path: String) { peers.withLock { $0[path] = nil } }
+
+  func peer(path: String) -> Peer? { peers.withLock { $0[path] } }
+}

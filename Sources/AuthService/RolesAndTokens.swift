@@ -1,0 +1,126 @@
+import AccessControl
+import ControlAPI
+import Foundation
+import GRDB
+
+extension AuthServer {
+  // MARK: Roles
+
+  func roles() throws -> [Role] {
+    try state.database.read { database in
+      try String.fetchAll(database, sql: "SELECT json FROM role ORDER BY name").map(Self.role)
+    }
+  }
+
+  func roles(named names: Set<String>) throws -> [Role] { try roles().filter { names.contains($0.metadata.name) } }
+
+  /// Makes a role, or replaces it with `force`.
+  func putRole(_ request: RoleRequest, by actor: String) throws -> RoleResponse {
+    do {
+      try request.role.validate()
+    } catch let error as RoleError {
+      throw AuthError.invalid(error.description)
+    }
+    let name = request.role.metadata.name
+    let exists = try state.database.write { database in
+      let exists = try String.fetchOne(database, sql: "SELECT name FROM role WHERE name = ?", arguments: [name]) != nil
+      guard !exists || request.force else {
+        throw AuthError.exists("role '\(name)' already exists", hint: "replace it with 'tctl create --force'")
+      }
+      try Self.store(request.role, in: database)
+      return exists
+    }
+    emit(exists ? "role.updated" : "role.created", exists ? "T9002I" : "T9000I", name: name, by: actor)
+    return RoleResponse(replaced: exists)
+  }
+
+  func removeRole(_ name: String, by actor: String) throws {
+    let holders = try users().filter { $0.roles.contains(name) }.map(\.name)
+    guard holders.isEmpty else {
+      throw AuthError.invalid("role '\(name)' is held by \(holders.joined(separator: ", "))", hint: "take it from them first")
+    }
+    try state.database.write { database in
+      try database.execute(sql: "DELETE FROM role WHERE name = ?", arguments: [name])
+      guard database.changesCount > 0 else { throw AuthError.notFound("role '\(name)' does not exist; see 'tctl get roles'") }
+    }
+    emit("role.deleted", "T9001I", name: name, by: actor)
+  }
+
+  static func store(_ role: Role, in database: Database) throws {
+    let json = String(decoding: try JSONEncoder().encode(role), as: UTF8.self)
+    try database.execute(
+      sql: "INSERT INTO role VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json",
+      arguments: [role.metadata.name, json])
+  }
+
+  private static func role(_ json: String) throws -> Role { try JSONDecoder().decode(Role.self, from: Data(json.utf8)) }
+
+  // MARK: Join tokens
+
+  /// Services that a token can be for.
+  static let tokenRoles: Set<String> = ["db", "proxy", "node", "auth", "app", "kube", "discovery"]
+  static let tokenLifetimes = 60...(48 * 3600)
+
+  func addToken(_ request: TokenRequest, by actor: String) throws -> TokenListing {
+    guard !request.roles.isEmpty, Set(request.roles).isSubset(of: Self.tokenRoles) else {
+      throw AuthError.invalid("token type must be among \(Self.tokenRoles.sorted().joined(separator: ", "))")
+    }
+    guard Self.tokenLifetimes.contains(request.ttlSeconds) else {
+      throw AuthError.invalid("a token lives 1 minute to 48 hours")
+    }
+    let secret = OneTimeSecret.make()
+    let hash = OneTimeSecret.hash(secret)
+    let expires = Date() + Double(request.ttlSeconds)
+    try state.database.write { database in
+      try database.execute(sql: "DELETE FROM token WHERE expires <= ?", arguments: [Date().timeIntervalSince1970])
+      try database.execute(
+        sql: "INSERT INTO token VALUES (?, ?, ?)",
+        arguments: [hash, request.roles.joined(separator: ","), expires.timeIntervalSince1970])
+    }
+    emit("join_token.create", "TJT00I", name: String(hash.prefix(12)), by: actor)
+    return TokenListing(token: secret, id: String(hash.prefix(12)), roles: request.roles, expires: expires)
+  }
+
+  func tokens() throws -> [TokenListing] {
+    try state.database.read { database in
+      let query = "SELECT * FROM token WHERE expires > ? ORDER BY expires"
+      return try Row.fetchAll(database, sql: query, arguments: [Date().timeIntervalSince1970]).map { row in
+        let (hash, roles, expires): (String, String, Double) = (row["hash"], row["roles"], row["expires"])
+        return TokenListing(
+          token: nil, id: String(hash.prefix(12)), roles: roles.split(separator: ",").map(String.init),
+          expires: Date(timeIntervalSince1970: expires))
+      }
+    }
+  }
+
+  /// Removes by the id that lists show, or by the token itself.
+  func removeToken(_ name: String, by actor: String) throws {
+    guard name.utf8.count >= 12 else { throw AuthError.notFound("no such token; see 'tctl tokens ls'") }
+    try state.database.write { database in
+      try database.execute(
+        sql: "DELETE FROM token WHERE substr(hash, 1, 12) = ? OR hash = ?", arguments: [name, OneTimeSecret.hash(name)])
+      guard database.changesCount > 0 else { throw AuthError.notFound("no such token; see 'tctl tokens ls'") }
+    }
+    emit("join_token.delete", "TJT01I", name: String(name.prefix(12)), by: actor)
+  }
+
+  /// Lets a service of the same process join: the token must be known, unexpired and for that service.
+  ///
+  /// A host that has joined once needs no token again, as it would not with an identity of its own.
+  public func join(service: String, token: String?) throws {
+    let marker = "joined:\(service)"
+    try state.database.write { database in
+      let known = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = ?", arguments: [marker])
+      guard known == nil else { return }
+      let query = "SELECT roles FROM token WHERE hash = ? AND expires > ?"
+      let roles = try String.fetchOne(
+        database, sql: query, arguments: [OneTimeSecret.hash(token ?? ""), Date().timeIntervalSince1970])
+      guard let roles, roles.split(separator: ",").contains(Substring(service)) else {
+        throw AuthError.unauthenticated(
+          "the join token is not valid for the \(service) service; make one with 'tctl tokens add --type=\(service)'")
+      }
+      try database.execute(
+        sql: "INSERT INTO setting VALUES (?, ?)", arguments: [marker, "\(Date().timeIntervalSince1970)"])
+    }
+  }
+}

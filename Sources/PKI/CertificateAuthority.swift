@@ -1,0 +1,142 @@
+import Crypto
+import Foundation
+import Glibc
+import Secrets
+import SwiftASN1
+import X509
+
+/// Signs certificates of one kind. A certificate of one authority is never accepted for another's purpose.
+public struct CertificateAuthority: Sendable {
+  /// What an authority's certificates are for.
+  public enum Kind: String, Sendable, CaseIterable, Codable { case user, host, database = "db" }
+
+  public let kind: Kind
+  public let certificate: Certificate
+  private let keyPair: KeyPair
+
+  private static let lifetime: TimeInterval = 10 * 365.25 * 86_400
+  /// Certificates begin this long ago, for clocks that lag.
+  private static let backdating: TimeInterval = 60
+
+  /// A new authority for `clusterName`.
+  public static func make(_ kind: Kind, clusterName: String) throws -> CertificateAuthority {
+    let keyPair = KeyPair.generate()
+    let name = try DistinguishedName {
+      OrganizationName(clusterName)
+      CommonName("\(clusterName) \(kind.rawValue) CA")
+    }
+    let key = Certificate.PrivateKey(keyPair.key)
+    let certificate = try Certificate(
+      version: .v3, serialNumber: .init(), publicKey: key.publicKey, notValidBefore: Date() - backdating,
+      notValidAfter: Date() + lifetime, issuer: name, subject: name, signatureAlgorithm: .ecdsaWithSHA256,
+      extensions: Certificate.Extensions {
+        Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
+        Critical(KeyUsage(keyCertSign: true, cRLSign: true))
+        SubjectKeyIdentifier(hash: key.publicKey)
+      }, issuerPrivateKey: key)
+    return CertificateAuthority(kind: kind, certificate: certificate, keyPair: keyPair)
+  }
+
+  private init(kind: Kind, certificate: Certificate, keyPair: KeyPair) {
+    self.kind = kind
+    self.certificate = certificate
+    self.keyPair = keyPair
+  }
+
+  /// An authority from storage.
+  public init(kind: Kind, certificatePEM: String, keyPEM: Secret) throws {
+    self.kind = kind
+    certificate = try Certificate(pemEncoded: certificatePEM)
+    keyPair = try KeyPair(pem: keyPEM)
+    guard Certificate.PrivateKey(keyPair.key).publicKey == certificate.publicKey else {
+      throw PKIError("the \(kind.rawValue) CA's key does not belong to its certificate")
+    }
+  }
+
+  public var certificatePEM: String { get throws { try certificate.serializeAsPEM().pemString } }
+  public var keyPEM: Secret { keyPair.pem }
+
+  /// `sha256:` and the hex of the SHA-256 of the SubjectPublicKeyInfo.
+  public var pin: String { get throws { try caPin(of: certificate) } }
+
+  /// A user's certificate for the key of `signingRequestPEM`; every other field is decided here.
+  public func issue(_ identity: UserIdentity, signingRequestPEM: String, notAfter: Date) throws -> String {
+    let publicKey = try Self.publicKey(ofSigningRequest: signingRequestPEM)
+    return try sign(
+      publicKey, commonName: identity.username, notAfter: notAfter, usages: [.clientAuth],
+      names: nil, identity: try identity.certificateExtension())
+  }
+
+  /// A server's (and agent's) certificate for a fresh key, with `names` as DNS or IP SANs.
+  public func issueHost(names: [String], notAfter: Date) throws -> (certificatePEM: String, key: KeyPair) {
+    let keyPair = KeyPair.generate()
+    let subject = names.first ?? "localhost"
+    let pem = try sign(
+      Certificate.PrivateKey(keyPair.key).publicKey, commonName: subject, notAfter: notAfter,
+      usages: [.serverAuth, .clientAuth], names: SubjectAlternativeNames(names.map(Self.generalName)), identity: nil)
+    return (pem, keyPair)
+  }
+
+  private func sign(
+    _ publicKey: Certificate.PublicKey, commonName: String, notAfter: Date, usages: [ExtendedKeyUsage.Usage],
+    names: SubjectAlternativeNames?, identity: Certificate.Extension?
+  ) throws -> String {
+    let issuerKey = Certificate.PrivateKey(keyPair.key)
+    var extensions = try Certificate.Extensions {
+      Critical(BasicConstraints.notCertificateAuthority)
+      Critical(KeyUsage(digitalSignature: true))
+      try ExtendedKeyUsage(usages)
+      SubjectKeyIdentifier(hash: publicKey)
+      AuthorityKeyIdentifier(keyIdentifier: SubjectKeyIdentifier(hash: issuerKey.publicKey).keyIdentifier)
+    }
+    if let names { try extensions.append(Certificate.Extension(names, critical: false)) }
+    if let identity { try extensions.append(identity) }
+    let certificate = try Certificate(
+      version: .v3, serialNumber: .init(), publicKey: publicKey, notValidBefore: Date() - Self.backdating,
+      notValidAfter: notAfter, issuer: self.certificate.subject, subject: try DistinguishedName { CommonName(commonName) },
+      signatureAlgorithm: .ecdsaWithSHA256, extensions: extensions, issuerPrivateKey: issuerKey)
+    return try certificate.serializeAsPEM().pemString
+  }
+
+  private static func publicKey(ofSigningRequest pem: String) throws -> Certificate.PublicKey {
+    guard pem.utf8.count <= 16 * 1024 else { throw PKIError("the signing request is too long") }
+    let request: CertificateSigningRequest
+    do {
+      request = try CertificateSigningRequest(pemEncoded: pem)
+    } catch {
+      throw PKIError("the signing request is not valid PEM")
+    }
+    guard request.publicKey.isValidSignature(request.signature, for: request) else {
+      throw PKIError("the signing request is not signed with its own key")
+    }
+    guard P256.Signing.PublicKey(request.publicKey) != nil else {
+      throw PKIError("the signing request's key is not ECDSA P-256")
+    }
+    return request.publicKey
+  }
+
+  private static func generalName(_ name: String) -> GeneralName {
+    var v4 = in_addr()
+    var v6 = in6_addr()
+    if inet_pton(AF_INET, name, &v4) == 1 {
+      return .ipAddress(ASN1OctetString(contentBytes: withUnsafeBytes(of: v4) { ArraySlice($0) }))
+    }
+    if inet_pton(AF_INET6, name, &v6) == 1 {
+      return .ipAddress(ASN1OctetString(contentBytes: withUnsafeBytes(of: v6) { ArraySlice($0) }))
+    }
+    return .dnsName(name)
+  }
+}
+
+/// The pin of a CA certificate: `sha256:` and the hex of the SHA-256 of its SubjectPublicKeyInfo.
+public func caPin(of certificate: Certificate) throws -> String {
+  var serializer = DER.Serializer()
+  try serializer.serialize(certificate.publicKey)
+  return "sha256:" + SHA256.hash(data: serializer.serializedBytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+}
+
+/// The pin of a CA certificate in PEM.
+public func caPin(ofPEM pem: String) throws -> String { try caPin(of: Certificate(pemEncoded: pem)) }
+
+/// End of validity of the (first) certificate in PEM.
+public func notValidAfter(ofPEM pem: String) throws -> Date { try Certificate(pemEncoded: pem).notValidAfter }

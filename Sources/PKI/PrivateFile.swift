@@ -1,0 +1,73 @@
+import Foundation
+import Glibc
+import Secrets
+
+/// Files that only their owner may read: written whole or not at all, refused if others can read them.
+public enum PrivateFile {
+  /// Makes `path` a directory with mode 0700 if there is none.
+  public static func makeDirectory(_ path: String) throws {
+    try FileManager.default.createDirectory(
+      atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+  }
+
+  /// Replaces `path` with `bytes`, mode 0600: written beside it, synced, then renamed (rename(2) is atomic).
+  public static func write(_ bytes: Secret, to path: String) throws {
+    let temporary = "\(path).\(UInt32.random(in: .min ... .max)).tmp"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw PKIError("cannot create \(path): \(String(cString: strerror(errno)))") }
+    var failure: Int32 = 0
+    bytes.withBytes { buffer in
+      var offset = 0
+      while offset < buffer.count, failure == 0 {
+        let count = Glibc.write(descriptor, buffer.baseAddress.map { $0 + offset }, buffer.count - offset)
+        if count > 0 { offset += count } else if errno != EINTR { failure = errno }
+      }
+    }
+    if failure == 0, fsync(descriptor) != 0 { failure = errno }
+    close(descriptor)
+    if failure == 0, rename(temporary, path) != 0 { failure = errno }
+    guard failure == 0 else {
+      unlink(temporary)
+      throw PKIError("cannot write \(path): \(String(cString: strerror(failure)))")
+    }
+    let directory = open((path as NSString).deletingLastPathComponent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if directory >= 0 {
+      // Best effort: some file systems cannot sync a directory, and the data itself is safe.
+      _ = fsync(directory)
+      close(directory)
+    }
+  }
+
+  /// As above, for text.
+  public static func write(_ text: String, to path: String) throws { try write(Secret(utf8: text), to: path) }
+
+  /// Reads a file of at most 1 MiB, which nobody but its owner may be able to read.
+  public static func read(_ path: String) throws -> Secret {
+    let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+    guard descriptor >= 0 else { throw PKIError("cannot open \(path): \(String(cString: strerror(errno)))") }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= 1 << 20 else {
+      throw PKIError("\(path) is not a regular file of at most 1 MiB")
+    }
+    guard status.st_mode & 0o077 == 0 else {
+      throw PKIError("\(path) can be read by others; run 'chmod 600 \(path)' and consider its content known")
+    }
+    var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+    defer {
+      bytes.withUnsafeMutableBytes { buffer in
+        if let base = buffer.baseAddress { explicit_bzero(base, buffer.count) }
+      }
+    }
+    var offset = 0
+    while offset < bytes.count {
+      let wanted = bytes.count - offset
+      let count = bytes.withUnsafeMutableBytes { buffer in
+        buffer.baseAddress.map { Glibc.read(descriptor, $0 + offset, wanted) } ?? 0
+      }
+      guard count > 0 else { throw PKIError("cannot read \(path)") }
+      offset += count
+    }
+    return Secret(bytes)
+  }
+}
