@@ -55,7 +55,7 @@ let package = Package(
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
     .target(name: "Audit", dependencies: [logging]),
-    .target(name: "ConfigurationFile", dependencies: [yams]),
+    .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", httpClient, yams]),
     .target(

@@ -46,13 +46,21 @@ enum KnownKeys {
 
   static func check(_ decoder: any Decoder, known: [String]) throws {
     for key in try decoder.container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
-      let nearest = known.min { distance($0, key.stringValue) < distance($1, key.stringValue) }
+      let nearest = Spelling.nearest(to: key.stringValue, among: known)
       throw RoleError("unknown key '\(key.stringValue)'" + (nearest.map { "; did you mean '\($0)'?" } ?? ""))
     }
   }
+}
 
-  /// Levenshtein distance, for short keys.
-  static func distance(_ a: String, _ b: String) -> Int {
+/// Finds what was probably meant.
+public enum Spelling {
+  /// The known word that needs the fewest edits to become `word`.
+  public static func nearest(to word: String, among known: [String]) -> String? {
+    known.min { distance($0, word) < distance($1, word) }
+  }
+
+  /// Levenshtein distance, for short words.
+  private static func distance(_ a: String, _ b: String) -> Int {
     let (a, b) = (Array(a.utf8.prefix(64)), Array(b.utf8.prefix(64)))
     var row = Array(0...b.count)
     for (i, x) in a.enumerated() {

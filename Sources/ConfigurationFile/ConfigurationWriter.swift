@@ -1,0 +1,72 @@
+
+/// Writes the configuration of `teleport db configure create`.
+public struct ConfigurationWriter {
+  public var name = ""
+  public var description: String?
+  public var uri = ""
+  public var proxy = ""
+  public var token = ""
+  public var dataDirectory = "/var/lib/teleport"
+  public var labels: [String: String] = [:]
+  public var caFile: String?
+  public var aws: [(key: String, value: String)] = []
+  public var workgroup: String?
+  /// This host holds the cluster: one process runs all services, the database service added.
+  public var holdsCluster = false
+
+  public init() {}
+
+  /// The file's text. Every value is quoted: none can break out of its place.
+  public func text() throws -> String {
+    let yes = holdsCluster ? "yes" : "no"
+    var lines = [
+      "# Made by 'teleport db configure create'.",
+      "version: v3",
+      "teleport:",
+      "  data_dir: \(try quoted(dataDirectory))",
+      "  proxy_server: \(try quoted(proxy))",
+      "  join_params:",
+      "    method: token",
+      "    # The token itself, or the file that holds it.",
+      "    token_name: \(try quoted(token))",
+      "auth_service:",
+      "  enabled: \"\(yes)\"",
+      "proxy_service:",
+      "  enabled: \"\(yes)\"",
+    ]
+    if holdsCluster {
+      let port = proxy.split(separator: ":").last.map(String.init) ?? "3080"
+      lines += ["  web_listen_addr: \(try quoted("0.0.0.0:\(port)"))", "  public_addr: \(try quoted(proxy))"]
+    }
+    lines += [
+      "db_service:",
+      "  enabled: \"yes\"",
+      "  databases:",
+      "    - name: \(try quoted(name))",
+      "      protocol: postgres",
+      "      uri: \(try quoted(uri))",
+    ]
+    if let description { lines.append("      description: \(try quoted(description))") }
+    if !labels.isEmpty {
+      lines.append("      static_labels:")
+      for (key, value) in labels.sorted(by: { $0.key < $1.key }) { lines.append("        \(try quoted(key)): \(try quoted(value))") }
+    }
+    if let caFile { lines += ["      tls:", "        ca_cert_file: \(try quoted(caFile))"] }
+    if !aws.isEmpty || workgroup != nil {
+      lines.append("      aws:")
+      for (key, value) in aws { lines.append("        \(key): \(try quoted(value))") }
+      if let workgroup { lines += ["        redshift_serverless:", "          workgroup_name: \(try quoted(workgroup))"] }
+    }
+    let text = lines.joined(separator: "\n") + "\n"
+    // What is written must be what 'teleport start' reads.
+    _ = try TeleportConfiguration(yaml: text, file: "the new configuration")
+    return text
+  }
+
+  private func quoted(_ value: String) throws -> String {
+    guard !value.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
+      throw ConfigurationError("a value has control characters")
+    }
+    return "\"" + value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+  }
+}

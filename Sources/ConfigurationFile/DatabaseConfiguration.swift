@@ -1,0 +1,69 @@
+import AccessControl
+
+/// One entry of `db_service.databases`.
+public struct DatabaseConfiguration: Sendable {
+  public var name: String
+  public var description: String
+  /// Host and port of the database.
+  public var uri: String
+  public var labels: [String: String]
+  /// `verify-full`, `verify-ca` or `insecure`.
+  public var tlsMode: String
+  public var caFile: String?
+  public var serverName: String?
+  public var region: String?
+  public var accountID: String?
+  public var assumeRoleARN: String?
+  public var externalID: String?
+  public var workgroup: String?
+
+  init(_ section: YAMLSection) throws {
+    try section.allow(["name", "description", "protocol", "uri", "static_labels", "dynamic_labels", "tls", "ca_cert_file", "aws", "admin_user"])
+    guard let name = try section.string("name"), Role.isValidName(name) else {
+      throw section.complaint("name", "is missing or has other characters than letters, digits and . _ @ + -")
+    }
+    guard try section.string("protocol") == "postgres" else {
+      throw section.complaint("protocol", "must be 'postgres'")
+    }
+    guard let uri = try section.string("uri"), Self.split(uri) != nil else {
+      throw section.complaint("uri", "must be HOST:PORT")
+    }
+    self.name = name
+    self.uri = uri
+    description = try section.string("description") ?? ""
+    labels = try section.pairs("static_labels")
+    let tls = try section.section("tls")
+    try tls?.allow(["mode", "ca_cert_file", "server_name"])
+    tlsMode = try tls?.string("mode") ?? "verify-full"
+    guard ["verify-full", "verify-ca", "insecure"].contains(tlsMode) else {
+      throw section.complaint("tls", "has a mode other than verify-full, verify-ca and insecure")
+    }
+    caFile = try tls?.string("ca_cert_file") ?? section.string("ca_cert_file")
+    serverName = try tls?.string("server_name")
+    let aws = try section.section("aws")
+    try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
+    region = try aws?.string("region")
+    accountID = try aws?.string("account_id")
+    assumeRoleARN = try aws?.string("assume_role_arn")
+    externalID = try aws?.string("external_id")
+    let serverless = try aws?.section("redshift_serverless")
+    try serverless?.allow(["workgroup_name", "endpoint_name"])
+    workgroup = try serverless?.string("workgroup_name")
+  }
+
+  /// Host and port of `HOST:PORT` or `[v6]:PORT`; a scheme in front is dropped.
+  public static func split(_ uri: String) -> (host: String, port: UInt16)? {
+    var text = Substring(uri)
+    for scheme in ["postgres://", "postgresql://"] where text.hasPrefix(scheme) { text = text.dropFirst(scheme.count) }
+    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else { return nil }
+    var host = text[..<colon]
+    if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+    // Nothing that could reach into a connection string or a URL: names and addresses only.
+    guard !host.isEmpty, host.utf8.count <= 253,
+      host.utf8.allSatisfy({ byte in
+        (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte) || ".-_:".utf8.contains(byte)
+      })
+    else { return nil }
+    return (String(host), port)
+  }
+}

@@ -1,0 +1,127 @@
+import AccessControl
+import Foundation
+import Yams
+
+/// A configuration that cannot be used: `FILE:LINE: what (mend)`.
+public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
+  public let description: String
+  public init(_ description: String) { self.description = description }
+}
+
+/// One mapping of the file with its place, so that every complaint names a line.
+struct YAMLSection {
+  private static let maximumSize = 1 << 20
+  private static let maximumDepth = 64
+
+  let file: String
+  private let node: Node
+  private let mapping: Node.Mapping
+
+  /// Reads a whole file's text.
+  init(text: String, file: String) throws {
+    guard text.utf8.count <= Self.maximumSize else { throw ConfigurationError("\(file): larger than 1 MiB") }
+    let root: Node?
+    do {
+      root = try Yams.compose(yaml: text)
+    } catch let error as YamlError {
+      throw ConfigurationError("\(file): \(Self.oneLine(error))")
+    }
+    try self.init(root ?? Node(""), file: file, what: "the file")
+    try Self.checkPlain(node, file: file, depth: 0)
+  }
+
+  private init(_ node: Node, file: String, what: String) throws {
+    guard let mapping = node.mapping else {
+      throw ConfigurationError("\(file):\(node.mark?.line ?? 1): \(what) must be a mapping of keys to values")
+    }
+    self.file = file
+    self.node = node
+    self.mapping = mapping
+  }
+
+  /// Anchors (and so aliases) and explicit tags have no use here and are the stuff of attacks.
+  private static func checkPlain(_ node: Node, file: String, depth: Int) throws {
+    guard depth < maximumDepth else { throw ConfigurationError("\(file): nested deeper than \(maximumDepth) levels") }
+    guard node.anchor == nil else {
+      throw ConfigurationError("\(file):\(node.mark?.line ?? 1): anchors and aliases are not accepted")
+    }
+    switch node {
+    case .mapping(let mapping):
+      for (key, value) in mapping {
+        try checkPlain(key, file: file, depth: depth + 1)
+        try checkPlain(value, file: file, depth: depth + 1)
+      }
+    case .sequence(let sequence): for value in sequence { try checkPlain(value, file: file, depth: depth + 1) }
+    default: break
+    }
+  }
+
+  /// Refuses keys that are not among `known`.
+  func allow(_ known: [String]) throws {
+    for (key, _) in mapping {
+      let name = key.string ?? ""
+      guard known.contains(name) else {
+        let nearest = Spelling.nearest(to: name, among: known).map { " (did you mean '\($0)'?)" } ?? ""
+        throw ConfigurationError("\(file):\(key.mark?.line ?? 1): unknown key '\(name)'\(nearest)")
+      }
+    }
+  }
+
+  var keys: [String] { mapping.keys.compactMap(\.string) }
+
+  func section(_ key: String) throws -> YAMLSection? {
+    guard let value = mapping[key], !isNull(value) else { return nil }
+    return try YAMLSection(value, file: file, what: "'\(key)'")
+  }
+
+  func sections(_ key: String) throws -> [YAMLSection] {
+    guard let value = mapping[key], !isNull(value) else { return [] }
+    guard let list = value.sequence else { throw complaint(key, "must be a list") }
+    return try list.map { try YAMLSection($0, file: file, what: "an entry of '\(key)'") }
+  }
+
+  /// The text of a scalar as written: an account id keeps its leading zeros.
+  func string(_ key: String) throws -> String? {
+    guard let value = mapping[key], !isNull(value) else { return nil }
+    guard let scalar = value.scalar else { throw complaint(key, "must be a single value") }
+    return scalar.string
+  }
+
+  func strings(_ key: String) throws -> [String] {
+    guard let value = mapping[key], !isNull(value) else { return [] }
+    guard let list = value.sequence else { return try string(key).map { [$0] } ?? [] }
+    return try list.map { entry in
+      guard let text = entry.scalar?.string else { throw complaint(key, "must be a list of single values") }
+      return text
+    }
+  }
+
+  /// YAML 1.1's booleans, quoted or not.
+  func bool(_ key: String) throws -> Bool? {
+    guard let text = try string(key) else { return nil }
+    switch text.lowercased() {
+    case "yes", "true", "on": return true
+    case "no", "false", "off": return false
+    default: throw complaint(key, "must be yes or no")
+    }
+  }
+
+  func pairs(_ key: String) throws -> [String: String] {
+    guard let section = try section(key) else { return [:] }
+    var pairs: [String: String] = [:]
+    for name in section.keys { pairs[name] = try section.string(name) }
+    return pairs
+  }
+
+  func complaint(_ key: String, _ what: String) -> ConfigurationError {
+    let line = mapping.first { $0.key.string == key }?.key.mark?.line ?? node.mark?.line ?? 1
+    return ConfigurationError("\(file):\(line): '\(key)' \(what)")
+  }
+
+  private func isNull(_ node: Node) -> Bool { node.scalar.map { ["", "~", "null"].contains($0.string) && $0.style == .any || $0.string.isEmpty } ?? false }
+
+  private static func oneLine(_ error: YamlError) -> String {
+    "\(error)".split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+      .joined(separator: " ")
+  }
+}
