@@ -197,3 +197,10 @@ enum OneTimeSecret {
     SHA256.hash(data: Data(secret.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 }
+
+extension AuthServer {
+  /// Whether `dataDirectory` holds a cluster's state already.
+  public static func hasState(in dataDirectory: String) -> Bool {
+    FileManager.default.fileExists(atPath: ClusterState.path(in: dataDirectory))
+  }
+}

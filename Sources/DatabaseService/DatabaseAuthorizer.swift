@@ -1,0 +1,177 @@
+import AWS
+import AccessControl
+import Audit
+import Foundation
+import Gateway
+import Logging
+import PKI
+import PostgresWire
+import Secrets
+import Synchronization
+
+/// Decides each login: certificate, route, roles, then AWS, then where to dial. Runs on the Dispatch pool.
+public final class DatabaseAuthorizer: SessionAuthorizer {
+  private let databases: [String: ServedDatabase]
+  private let checker: @Sendable (UserIdentity) throws -> AccessChecker
+  private let authenticator: RedshiftServerlessAuthenticator
+  private let audit: AuditLog
+  private let keys = ScramKeyCache()
+  private let logger = Logger(label: "db")
+  /// What is known of granted sessions, for the records of their start and end.
+  private let sessions = Mutex<[String: AuditEvent]>([:])
+
+  /// - Parameter checker: evaluates the roles that an identity has now; throws if it has become void.
+  public init(
+    databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
+    checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker
+  ) {
+    self.databases = Dictionary(databases.map { ($0.name, $0) }) { first, _ in first }
+    self.authenticator = authenticator
+    self.audit = audit
+    self.checker = checker
+  }
+
+  public func userName(certificate: [UInt8]) -> String? { try? UserIdentity(certificateDER: certificate).username }
+
+  public func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError> {
+    var event = AuditEvent("db.session.start", code: "TDB00W")
+    event.databaseUser = request.user
+    event.databaseName = request.database
+    event.clientAddress = request.clientAddress
+    do {
+      return .success(try await grant(request, &event))
+    } catch {
+      let refusal = Self.wireError(error)
+      event.success = false
+      event.message = refusal.message
+      audit.emit(event)
+      return .failure(refusal)
+    }
+  }
+
+  private func grant(_ request: SessionRequest, _ event: inout AuditEvent) async throws -> SessionGrant {
+    let identity: UserIdentity
+    do {
+      identity = try UserIdentity(certificateDER: request.certificate)
+    } catch {
+      throw WireError(
+        .invalidAuthorization, "the client certificate is not a database certificate", hint: "Run 'tsh db login'.")
+    }
+    event.user = identity.username
+    event.clusterName = identity.clusterName
+    guard let route = identity.route else {
+      throw WireError(
+        .invalidAuthorization, "the client certificate is not for a database",
+        hint: "Run 'tsh db login NAME' and use the certificate it stores.")
+    }
+    event.databaseService = route.service
+    try Self.check(request, against: route)
+    let checker: AccessChecker
+    do {
+      checker = try self.checker(identity)
+    } catch {
+      throw WireError(.invalidAuthorization, "\(error)", hint: "Run 'tsh login' and try again.")
+    }
+    // An unknown database and one that may not be seen answer alike: names cannot be probed.
+    let unknown = WireError(
+      .invalidAuthorization, "access to database '\(route.service)' denied", detail: "no role of yours allows this database",
+      hint: "See 'tsh db ls' for those you can reach.")
+    guard let database = databases[route.service] else { throw unknown }
+    event.databaseURI = database.uri
+    let access = DatabaseAccess(
+      labels: database.labels, databaseName: request.database, databaseUsers: database.spellings(ofUser: request.user),
+      wantsReplication: request.wantsReplication)
+    if case .denied(let reason, let mend) = checker.decide(access) {
+      guard checker.canSee(labels: database.labels) else { throw unknown }
+      if request.wantsReplication, reason.hasPrefix("replication") {
+        throw WireError(.featureNotSupported, reason, hint: mend)
+      }
+      throw WireError(
+        .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
+    }
+    return try await connect(request, identity, database, checker, event)
+  }
+
+  /// A certificate that names its user or database opens that one only.
+  private static func check(_ request: SessionRequest, against route: DatabaseRoute) throws {
+    for (asked, pinned, field) in [
+      (request.user, route.databaseUser, "user"), (request.database, route.databaseName, "database"),
+    ] {
+      guard let pinned, pinned != asked else { continue }
+      throw WireError(
+        .invalidAuthorization, "the certificate is for \(field) '\(pinned)', not '\(asked)'",
+        hint: "Run 'tsh db login' with the \(field) you want.")
+    }
+  }
+
+  private func connect(
+    _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
+    _ event: AuditEvent
+  ) async throws -> SessionGrant {
+    var user = request.user
+    var password: Secret?
+    var isCached = false
+    if let serverless = database.serverless {
+      let role = try RoleARN.ofDatabaseUser(request.user, account: serverless.account, region: serverless.region)
+      let login = DatabaseLogin(
+        workgroup: serverless.workgroup, region: serverless.region, database: request.database,
+        assumeRole: serverless.assumeRole, externalID: serverless.externalID, userRole: role)
+      let result = try await authenticator.credentials(
+        for: login, sessionName: identity.username, rejected: request.rejectedPassword)
+      (user, password, isCached) = (result.credentials.user, result.credentials.password, result.isCached)
+    }
+    let addresses = try Resolver.addresses(host: database.host, port: database.port)
+    let sessionID = UUID().uuidString.lowercased()
+    var event = event
+    event.sessionID = sessionID
+    sessions.withLock { $0[sessionID] = event }
+    let remaining = identity.notValidAfter.timeIntervalSinceNow
+    let keys = keys
+    return SessionGrant(
+      sessionID: sessionID, addresses: addresses, tls: database.tls, serverName: database.serverName, user: user,
+      database: request.database, password: password, isPasswordCached: isCached,
+      deriveKeys: { [password] derivation in keys.keys(for: derivation, password: password) },
+      idleTimeout: checker.clientIdleTimeout.map { UInt64($0) * 1000 },
+      lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil)
+  }
+
+  private static func wireError(_ error: any Error) -> WireError {
+    switch error {
+    case let error as WireError: error
+    case let error as AWSError:
+      WireError(
+        .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
+    default: WireError(.internalError, "the login could not be decided", hint: "See the Database Service's log.")
+    }
+  }
+
+  public func sessionStarted(_ sessionID: String, failure: WireError?) {
+    let known = sessions.withLock { sessions in
+      failure == nil ? sessions[sessionID] : sessions.removeValue(forKey: sessionID)
+    }
+    guard var event = known else { return }
+    event.uid = UUID().uuidString.lowercased()
+    event.time = Date()
+    event.success = failure == nil
+    event.code = failure == nil ? "TDB00I" : "TDB00W"
+    event.message = failure?.message
+    audit.emit(event)
+    logger.log(
+      level: failure == nil ? .info : .warning, "session \(failure == nil ? "started" : "failed")",
+      metadata: ["sid": "\(sessionID)", "user": "\(event.user ?? "")", "error": "\(failure?.message ?? "-")"])
+  }
+
+  public func sessionEnded(_ summary: SessionSummary) {
+    guard var event = sessions.withLock({ $0.removeValue(forKey: summary.sessionID) }) else { return }
+    event.event = "db.session.end"
+    event.code = "TDB01I"
+    event.uid = UUID().uuidString.lowercased()
+    event.time = Date()
+    event.success = true
+    event.message = summary.reason
+    event.bytesFromClient = summary.bytesFromClient
+    event.bytesFromServer = summary.bytesFromServer
+    audit.emit(event)
+    logger.info("session ended", metadata: ["sid": "\(summary.sessionID)", "reason": "\(summary.reason)"])
+  }
+}

@@ -1,0 +1,80 @@
+import AWS
+import ConfigurationFile
+import Foundation
+import TLS
+
+/// A database of the configuration, with everything derived that can be derived at start.
+public struct ServedDatabase: Sendable {
+  /// How Redshift Serverless is asked for a login.
+  struct Serverless: Sendable {
+    let workgroup: String
+    let region: String
+    let account: String
+    let assumeRole: RoleARN?
+    let externalID: String?
+  }
+
+  public let name: String
+  public let description: String
+  public let uri: String
+  public let labels: [String: String]
+  let host: String
+  let port: UInt16
+  let serverName: String
+  let tls: ClientTLSContext
+  let serverless: Serverless?
+
+  /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
+  public init(_ configuration: DatabaseConfiguration) throws {
+    name = configuration.name
+    description = configuration.description
+    uri = configuration.uri
+    labels = configuration.labels
+    func complaint(_ text: String) -> ConfigurationError { ConfigurationError("database '\(configuration.name)': \(text)") }
+    guard let (host, port) = DatabaseConfiguration.split(configuration.uri) else { throw complaint("uri must be HOST:PORT") }
+    (self.host, self.port) = (host, port)
+    serverName = configuration.serverName ?? host
+    do {
+      let ca = try configuration.caFile.map { path in
+        guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8) else {
+          throw complaint("ca_cert_file \(path) cannot be read")
+        }
+        return text
+      }
+      tls = try ClientTLSContext(mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull, trustedCAPEM: ca)
+      serverless = try Self.serverless(configuration, host: host, complaint: complaint)
+    } catch let error as TLSConfigurationError {
+      throw complaint(error.description)
+    } catch let error as AWSError {
+      throw complaint(error.message)
+    }
+  }
+
+  private static func serverless(
+    _ configuration: DatabaseConfiguration, host: String, complaint: (String) -> ConfigurationError
+  ) throws -> Serverless? {
+    let endpoint = RedshiftServerlessEndpoint(host: host)
+    guard endpoint != nil || configuration.workgroup != nil else { return nil }
+    func pick(_ configured: String?, _ derived: String?, _ key: String) throws -> String {
+      if let configured, let derived, !derived.isEmpty, configured != derived {
+        throw complaint("\(key) '\(configured)' contradicts the uri, which says '\(derived)'")
+      }
+      guard let value = configured ?? derived, !value.isEmpty else {
+        throw complaint("\(key) cannot be read from the uri; set it")
+      }
+      return value
+    }
+    let region = try pick(configuration.region, endpoint?.region, "aws.region")
+    let account = try pick(configuration.accountID, endpoint?.account, "aws.account_id")
+    return Serverless(
+      workgroup: try pick(configuration.workgroup, endpoint?.workgroup, "aws.redshift_serverless.workgroup_name"),
+      region: region, account: account, assumeRole: try configuration.assumeRoleARN.map { try RoleARN($0) },
+      externalID: configuration.externalID)
+  }
+
+  /// All spellings of `user` that mean the same at this database.
+  public func spellings(ofUser user: String) -> [String] {
+    guard let serverless else { return [user] }
+    return RoleARN.spellings(ofDatabaseUser: user, account: serverless.account, region: serverless.region)
+  }
+}
