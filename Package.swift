@@ -11,6 +11,7 @@ let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let nioTLS = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 
 let package = Package(
@@ -30,6 +31,7 @@ let package = Package(
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
   ],
   targets: [
     // Data path: no NIO type, no Foundation on the hot path.
@@ -57,7 +59,7 @@ let package = Package(
     .target(name: "Audit", dependencies: [logging]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
-    .target(name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", httpClient, yams]),
+    .target(name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", argumentParser, httpClient, nioTLS, yams]),
     .target(
       name: "AuthService",
       dependencies: [
@@ -73,7 +75,7 @@ let package = Package(
       ]),
     .executableTarget(
       name: "tctl",
-      dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", argumentParser, yams]),
+      dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", argumentParser, yams]),
     .executableTarget(
       name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
   ],

@@ -13,7 +13,8 @@ struct AWSCaller: Sendable {
   ///
   /// - Parameter readError: reads the service's error code and message from an answer that is not 2xx.
   func call(
-    service: String, region: String, credentials: AWSCredentials, headers: [(name: String, value: String)], body: [UInt8],
+    service: String, region: String, credentials: AWSCredentials, headers: [(name: String, value: String)],
+    body: [UInt8],
     readError: (HTTPAnswer) -> AWSError
   ) async throws -> HTTPAnswer {
     let url = try environment.endpoint(service: service, region: region)
@@ -31,7 +32,8 @@ struct AWSCaller: Sendable {
         if (200..<300).contains(answer.status) { return answer }
         failure =
           (300..<400).contains(answer.status)
-          ? AWSError("InvalidResponse", "\(service) answered with a redirect, which is not followed", status: answer.status)
+          ? AWSError(
+            "InvalidResponse", "\(service) answered with a redirect, which is not followed", status: answer.status)
           : readError(answer)
         if failure.isClockSkew, skew == 0, let theirs = answer.headers["date"].flatMap(Self.date) {
           let difference = theirs.timeIntervalSince(environment.now())
@@ -43,7 +45,8 @@ struct AWSCaller: Sendable {
       } catch let error as AWSError {
         failure = error
       }
-      guard failure.isTransient, attempt < Self.attempts, environment.now().timeIntervalSince(start) < Self.budget else {
+      guard failure.isTransient, attempt < Self.attempts, environment.now().timeIntervalSince(start) < Self.budget
+      else {
         throw failure
       }
       // Full jitter: clients that failed together do not come back together.

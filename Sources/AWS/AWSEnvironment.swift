@@ -7,7 +7,8 @@ public struct AWSEnvironment: Sendable {
   public let now: @Sendable () -> Date
 
   public init(
-    variables: [String: String] = ProcessInfo.processInfo.environment, transport: any HTTPTransport = NetworkTransport(),
+    variables: [String: String] = ProcessInfo.processInfo.environment,
+    transport: any HTTPTransport = NetworkTransport(),
     now: @escaping @Sendable () -> Date = { Date() }
   ) {
     self.variables = variables
@@ -24,7 +25,8 @@ public struct AWSEnvironment: Sendable {
     let suffix = region.hasPrefix("cn-") ? "amazonaws.com.cn" : "amazonaws.com"
     let text = variable(name) ?? variable("AWS_ENDPOINT_URL") ?? "https://\(service).\(region).\(suffix)/"
     guard let url = URL(string: text), url.host != nil, ["http", "https"].contains(url.scheme) else {
-      throw AWSError("InvalidParameter", "the endpoint for \(service) is not a URL", mend: "Check \(name) and AWS_ENDPOINT_URL.")
+      throw AWSError(
+        "InvalidParameter", "the endpoint for \(service) is not a URL", mend: "Check \(name) and AWS_ENDPOINT_URL.")
     }
     return url.path.isEmpty ? url.appendingPathComponent("/") : url
   }

@@ -19,7 +19,8 @@ public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
   /// Worth another try (the SDKs' standard retry mode).
   var isTransient: Bool {
     status >= 500 || status == 429 || code == "Timeout"
-      || ["Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "RequestTimeout"].contains(code)
+      || ["Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "RequestTimeout"]
+        .contains(code)
   }
 
   /// The request was dated wrongly: the server's clock can be learnt from its answer.

@@ -15,7 +15,9 @@ actor CredentialSources {
   init(environment: AWSEnvironment) { self.environment = environment }
 
   func credentials() async throws -> AWSCredentials {
-    if let current, current.expiration.map({ $0.timeIntervalSince(environment.now()) > Self.margin }) ?? true { return current }
+    if let current, current.expiration.map({ $0.timeIntervalSince(environment.now()) > Self.margin }) ?? true {
+      return current
+    }
     if let search { return try await search.value }
     let task = Task { [environment] in try await Self.find(environment) }
     search = task
@@ -38,7 +40,8 @@ actor CredentialSources {
     var tried: [String] = []
     if let key = environment.variable("AWS_ACCESS_KEY_ID"), let secret = environment.variable("AWS_SECRET_ACCESS_KEY") {
       let token = environment.variable("AWS_SESSION_TOKEN").map { Secret(utf8: $0) }
-      return AWSCredentials(accessKeyID: key, secretAccessKey: Secret(utf8: secret), sessionToken: token, expiration: nil)
+      return AWSCredentials(
+        accessKeyID: key, secretAccessKey: Secret(utf8: secret), sessionToken: token, expiration: nil)
     }
     tried.append("environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")
     for file in SharedFiles.all(environment) {

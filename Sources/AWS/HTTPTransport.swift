@@ -44,7 +44,9 @@ public final class NetworkTransport: HTTPTransport {
   public func send(_ request: AWSRequest, timeout: TimeInterval) async throws -> HTTPAnswer {
     var message = HTTPClientRequest(url: request.url.absoluteString)
     message.method = .RAW(value: request.method)
-    for (name, value) in request.headers where name.lowercased() != "host" { message.headers.add(name: name, value: value) }
+    for (name, value) in request.headers where name.lowercased() != "host" {
+      message.headers.add(name: name, value: value)
+    }
     if !request.body.isEmpty { message.body = .bytes(request.body) }
     do {
       let response = try await client.execute(message, timeout: .milliseconds(Int64(timeout * 1000)))
@@ -59,7 +61,8 @@ public final class NetworkTransport: HTTPTransport {
       throw error
     } catch {
       throw AWSError(
-        "Timeout", "cannot reach \(request.url.host ?? "AWS"): \(error)", mend: "Check the network and AWS_ENDPOINT_URL.")
+        "Timeout", "cannot reach \(request.url.host ?? "AWS"): \(error)",
+        mend: "Check the network and AWS_ENDPOINT_URL.")
     }
   }
 }

@@ -60,7 +60,8 @@ struct InstanceMetadata {
         // In a container the answer to the PUT dies at the first hop if the limit is 1.
         throw AWSError(
           "NoCredentialProviders",
-          "not reachable (outside EC2 that is normal; in a container on EC2 raise the instance's HttpPutResponseHopLimit to 2)")
+          "not reachable (outside EC2 that is normal; in a container on EC2 raise the instance's HttpPutResponseHopLimit to 2)"
+        )
       }
     }
   }

@@ -109,13 +109,16 @@ public actor RedshiftServerlessAuthenticator {
     let sts = STSClient(caller: caller, region: login.region)
     var credentials = own
     if let role = login.assumeRole {
-      credentials = try await sts.assumeRole(role, sessionName: sessionName, externalID: login.externalID, with: credentials)
+      credentials = try await sts.assumeRole(
+        role, sessionName: sessionName, externalID: login.externalID, with: credentials)
     }
     // The external ID vouches for the first hop only.
     let externalID = login.assumeRole == nil ? login.externalID : nil
-    credentials = try await sts.assumeRole(login.userRole, sessionName: sessionName, externalID: externalID, with: credentials)
+    credentials = try await sts.assumeRole(
+      login.userRole, sessionName: sessionName, externalID: externalID, with: credentials)
     let client = RedshiftServerlessClient(caller: caller, region: login.region)
-    let result = try await client.getCredentials(workgroup: login.workgroup, database: login.database, with: credentials)
+    let result = try await client.getCredentials(
+      workgroup: login.workgroup, database: login.database, with: credentials)
     guard result.user == login.userRole.databaseUser else {
       throw AWSError(
         "InvalidResponse", "GetCredentials answered for another database user than \(login.userRole.databaseUser)")
@@ -126,7 +129,8 @@ public actor RedshiftServerlessAuthenticator {
   /// Session names take `[\w+=,.@-]`, 2 to 64 of them.
   private static func sessionName(_ text: String) -> String {
     let allowed = text.unicodeScalars.map { scalar in
-      scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "_+=,.@-".unicodeScalars.contains(scalar))
+      scalar.isASCII
+        && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "_+=,.@-".unicodeScalars.contains(scalar))
         ? Character(scalar) : "_"
     }
     return String((String(allowed) + "__").prefix(max(2, min(64, text.count))))

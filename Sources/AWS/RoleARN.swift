@@ -62,14 +62,16 @@ public struct RoleARN: Hashable, Sendable, CustomStringConvertible {
   public static func spellings(ofDatabaseUser user: String, account: String, region: String) -> [String] {
     guard let role = try? ofDatabaseUser(user, account: account, region: region) else { return [user] }
     let isBare = role.path == "/"
-    return [user] + [role.description] .filter { $0 != user } + (isBare && role.name != user ? [role.name] : [])
+    return [user] + [role.description].filter { $0 != user } + (isBare && role.name != user ? [role.name] : [])
   }
 
   static func partition(ofRegion region: String) -> String {
     region.hasPrefix("cn-") ? "aws-cn" : region.hasPrefix("us-gov-") ? "aws-us-gov" : "aws"
   }
 
-  static func isAccount(_ text: String) -> Bool { text.utf8.count == 12 && text.utf8.allSatisfy { (0x30...0x39).contains($0) } }
+  static func isAccount(_ text: String) -> Bool {
+    text.utf8.count == 12 && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
+  }
 
   private static func isName(_ text: String) -> Bool {
     (1...64).contains(text.utf8.count)

@@ -12,7 +12,8 @@ struct STSClient: Sendable {
     _ role: RoleARN, sessionName: String, externalID: String?, with credentials: AWSCredentials
   ) async throws -> AWSCredentials {
     var form = [
-      ("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleArn", role.description), ("RoleSessionName", sessionName),
+      ("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleArn", role.description),
+      ("RoleSessionName", sessionName),
       // One hour: the most a chained session may have.
       ("DurationSeconds", "3600"),
     ]

@@ -3,7 +3,10 @@ import Secrets
 
 /// One of the AWS tools' shared files; both may hold static keys by profile.
 struct SharedFiles {
-  enum Outcome { case found(AWSCredentials), missing(String) }
+  enum Outcome {
+    case found(AWSCredentials)
+    case missing(String)
+  }
 
   let path: String
   /// In the config file, sections other than the default are called `[profile NAME]`.
@@ -12,7 +15,8 @@ struct SharedFiles {
   static func all(_ environment: AWSEnvironment) -> [SharedFiles] {
     let home = environment.variable("HOME") ?? NSHomeDirectory()
     return [
-      SharedFiles(path: environment.variable("AWS_SHARED_CREDENTIALS_FILE") ?? home + "/.aws/credentials", isConfig: false),
+      SharedFiles(
+        path: environment.variable("AWS_SHARED_CREDENTIALS_FILE") ?? home + "/.aws/credentials", isConfig: false),
       SharedFiles(path: environment.variable("AWS_CONFIG_FILE") ?? home + "/.aws/config", isConfig: true),
     ]
   }
@@ -26,9 +30,11 @@ struct SharedFiles {
     guard let settings = Self.section(wanted, in: text) else { return .missing("\(path): no profile '\(profile)'") }
     if let key = settings["aws_access_key_id"], let secret = settings["aws_secret_access_key"] {
       let token = settings["aws_session_token"].map { Secret(utf8: $0) }
-      return .found(AWSCredentials(accessKeyID: key, secretAccessKey: Secret(utf8: secret), sessionToken: token, expiration: nil))
+      return .found(
+        AWSCredentials(accessKeyID: key, secretAccessKey: Secret(utf8: secret), sessionToken: token, expiration: nil))
     }
-    for unsupported in ["role_arn", "credential_process", "sso_session", "web_identity_token_file"] where settings[unsupported] != nil {
+    for unsupported in ["role_arn", "credential_process", "sso_session", "web_identity_token_file"]
+    where settings[unsupported] != nil {
       throw AWSError(
         "InvalidParameter", "\(path): profile '\(profile)' uses \(unsupported), which is not supported yet",
         mend: "Use static keys in the profile, the environment or an instance profile.")

@@ -41,7 +41,8 @@ public struct SigV4Signer: Sendable {
     let scope = "\(timestamp.prefix(8))/\(region)/\(service)/aws4_request"
     let toSign = "AWS4-HMAC-SHA256\n\(timestamp)\n\(scope)\n\(Self.hex(SHA256.hash(data: Data(canonical.text.utf8))))"
     let signature = Self.hex(
-      HMAC<SHA256>.authenticationCode(for: Data(toSign.utf8), using: signingKey(credentials, String(timestamp.prefix(8)))))
+      HMAC<SHA256>.authenticationCode(
+        for: Data(toSign.utf8), using: signingKey(credentials, String(timestamp.prefix(8)))))
     request.headers.append(
       (
         "Authorization",
@@ -55,7 +56,9 @@ public struct SigV4Signer: Sendable {
     let components = URLComponents(url: request.url, resolvingAgainstBaseURL: false)
     let rawPath = components?.percentEncodedPath ?? "/"
     let query = (components?.percentEncodedQuery ?? "").split(separator: "&").map { pair in
-      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map { String($0).removingPercentEncoding ?? String($0) }
+      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map {
+        String($0).removingPercentEncoding ?? String($0)
+      }
       return (Self.encode(parts[0]), Self.encode(parts.count > 1 ? parts[1] : ""))
     }
     let canonicalQuery = query.sorted { $0 < $1 }.map { "\($0.0)=\($0.1)" }.joined(separator: "&")
@@ -101,7 +104,8 @@ public struct SigV4Signer: Sendable {
     var encoded = ""
     for byte in text.utf8 {
       let scalar = Unicode.Scalar(byte)
-      let isUnreserved = byte < 0x80 && (scalar.properties.isAlphabetic || (0x30...0x39).contains(byte) || "-._~".utf8.contains(byte))
+      let isUnreserved =
+        byte < 0x80 && (scalar.properties.isAlphabetic || (0x30...0x39).contains(byte) || "-._~".utf8.contains(byte))
       if isUnreserved || kept.utf8.contains(byte) {
         encoded.unicodeScalars.append(scalar)
       } else {

@@ -46,10 +46,12 @@ public struct AccessChecker: Sendable {
       }
       if matches(deny.databaseNames, [access.databaseName]) {
         return .denied(
-          reason: "role '\(name)' denies database name '\(access.databaseName)'", mend: "ask for a change of its deny.db_names")
+          reason: "role '\(name)' denies database name '\(access.databaseName)'",
+          mend: "ask for a change of its deny.db_names")
       }
       if matches(deny.databaseUsers, access.databaseUsers) {
-        return .denied(reason: "role '\(name)' denies database user '\(user)'", mend: "ask for a change of its deny.db_users")
+        return .denied(
+          reason: "role '\(name)' denies database user '\(user)'", mend: "ask for a change of its deny.db_users")
       }
     }
     let byLabels = roles.filter { matches(allowedLabels($0), access.labels) }
@@ -59,7 +61,8 @@ public struct AccessChecker: Sendable {
     let byUser = byLabels.filter { matches($0.spec.allow.databaseUsers, access.databaseUsers) }
     guard !byUser.isEmpty else {
       return .denied(
-        reason: "database user '\(user)' is not among the allowed ones", mend: "add it to db_users of a role that allows this database")
+        reason: "database user '\(user)' is not among the allowed ones",
+        mend: "add it to db_users of a role that allows this database")
     }
     let matching = byUser.filter { matches($0.spec.allow.databaseNames, [access.databaseName]) }
     guard !matching.isEmpty else {
@@ -68,7 +71,8 @@ public struct AccessChecker: Sendable {
         mend: "add it to db_names of the role that allows this database and user")
     }
     guard !access.wantsReplication || matching.contains(where: { $0.spec.allow.databaseReplication }) else {
-      return .denied(reason: "replication connections are not allowed", mend: "set db_replication: true in the role's allow section")
+      return .denied(
+        reason: "replication connections are not allowed", mend: "set db_replication: true in the role's allow section")
     }
     return .allowed
   }

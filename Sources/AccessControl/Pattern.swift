@@ -2,7 +2,12 @@ import Foundation
 
 /// One entry of a role's list: a literal, a glob with `*`, a `^regex$` or a template over the user's traits.
 struct Pattern {
-  private enum Kind { case literal(String), glob([Substring]), expression(NSRegularExpression), trait(String) }
+  private enum Kind {
+    case literal(String)
+    case glob([Substring])
+    case expression(NSRegularExpression)
+    case trait(String)
+  }
 
   private static let maximumLength = 1024
   private let kind: Kind
@@ -47,7 +52,8 @@ struct Pattern {
     case .trait(let name):
       // A trait is data: `*` in it stands for all, as in a role, but it is never compiled as an expression.
       return (traits[name] ?? []).contains { value in
-        value == subject || value.contains("*") && Self.glob(value.split(separator: "*", omittingEmptySubsequences: false), subject)
+        value == subject
+          || value.contains("*") && Self.glob(value.split(separator: "*", omittingEmptySubsequences: false), subject)
       }
     }
   }

@@ -6,7 +6,8 @@ extension Role {
         name: "access",
         spec: Spec(
           allow: Conditions(
-            databaseLabels: ["*": ["*"]], databaseNames: ["{{internal.db_names}}"], databaseUsers: ["{{internal.db_users}}"],
+            databaseLabels: ["*": ["*"]], databaseNames: ["{{internal.db_names}}"],
+            databaseUsers: ["{{internal.db_users}}"],
             rules: [Rule(resources: ["event"], verbs: ["list", "read"])]))),
       "Access cluster resources"),
     described(

@@ -91,7 +91,8 @@ extension Role {
     /// Conditions of Teleport's other protocols: legal, without meaning here.
     private static let foreign = [
       "logins", "node_labels", "node_labels_expression", "kubernetes_groups", "kubernetes_labels", "kubernetes_users",
-      "kubernetes_resources", "app_labels", "aws_role_arns", "azure_identities", "gcp_service_accounts", "cluster_labels",
+      "kubernetes_resources", "app_labels", "aws_role_arns", "azure_identities", "gcp_service_accounts",
+      "cluster_labels",
       "windows_desktop_labels", "windows_desktop_logins", "request", "review_requests", "impersonate", "join_sessions",
       "require_session_join", "host_groups", "host_sudoers", "db_roles", "db_service_labels", "db_labels_expression",
     ]
@@ -160,7 +161,8 @@ extension Role {
     private static let foreign = [
       "forward_agent", "port_forwarding", "ssh_port_forwarding", "cert_format", "enhanced_recording", "record_session",
       "lock", "request_access", "request_prompt", "permit_x11_forwarding", "max_connections", "max_sessions",
-      "max_kubernetes_connections", "require_session_mfa", "create_host_user", "create_host_user_mode", "create_db_user",
+      "max_kubernetes_connections", "require_session_mfa", "create_host_user", "create_host_user_mode",
+      "create_db_user",
       "create_db_user_mode", "desktop_clipboard", "desktop_directory_sharing", "pin_source_ip", "cert_extensions",
       "ssh_file_copy", "idp", "device_trust_mode", "create_desktop_user",
     ]

@@ -85,7 +85,9 @@ struct CallContext: RequestContext {
 
 /// JSON on both ways, with errors that say which field is wrong.
 struct APICoder: RequestDecoder, ResponseEncoder {
-  func decode<Value: Decodable>(_ type: Value.Type, from request: Request, context: some RequestContext) async throws -> Value {
+  func decode<Value: Decodable>(_ type: Value.Type, from request: Request, context: some RequestContext) async throws
+    -> Value
+  {
     let body = try await request.body.collect(upTo: context.maxUploadSize)
     do {
       return try JSONDecoder.api.decode(type, from: Data(body.readableBytesView))
@@ -120,10 +122,12 @@ private struct CallerMiddleware: RouterMiddleware {
     } catch let error as AuthError {
       return try answer(error.body, status: .init(code: error.status), request, context)
     } catch let error as HTTPError {
-      return try answer(ErrorBody(message: error.body ?? error.status.reasonPhrase), status: error.status, request, context)
+      return try answer(
+        ErrorBody(message: error.body ?? error.status.reasonPhrase), status: error.status, request, context)
     } catch {
       context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
-      return try answer(ErrorBody(message: "internal error; see the server's log"), status: .internalServerError, request, context)
+      return try answer(
+        ErrorBody(message: "internal error; see the server's log"), status: .internalServerError, request, context)
     }
   }
 

@@ -33,7 +33,8 @@ struct AdministrationRoutes {
     router.post("/v1/roles") { request, context in
       let body = try await request.decode(as: RoleRequest.self, context: context)
       let caller = try context.authorized(body.force ? "update" : "create", on: "role", by: auth)
-      return try context.responseEncoder.encode(auth.putRole(body, by: caller.username), from: request, context: context)
+      return try context.responseEncoder.encode(
+        auth.putRole(body, by: caller.username), from: request, context: context)
     }
     router.delete("/v1/roles/:name") { _, context -> HTTPResponse.Status in
       let caller = try context.authorized("delete", on: "role", by: auth)
@@ -50,7 +51,8 @@ struct AdministrationRoutes {
     router.post("/v1/users") { request, context in
       let body = try await request.decode(as: UserListing.self, context: context)
       let caller = try context.authorized("create", on: "user", by: auth)
-      return try context.responseEncoder.encode(auth.addUser(body, by: caller.username), from: request, context: context)
+      return try context.responseEncoder.encode(
+        auth.addUser(body, by: caller.username), from: request, context: context)
     }
     router.put("/v1/users/:name") { request, context in
       let body = try await request.decode(as: UserUpdate.self, context: context)
@@ -78,7 +80,8 @@ struct AdministrationRoutes {
     router.post("/v1/tokens") { request, context in
       let body = try await request.decode(as: TokenRequest.self, context: context)
       let caller = try context.authorized("create", on: "token", by: auth)
-      return try context.responseEncoder.encode(auth.addToken(body, by: caller.username), from: request, context: context)
+      return try context.responseEncoder.encode(
+        auth.addToken(body, by: caller.username), from: request, context: context)
     }
     router.delete("/v1/tokens/:name") { _, context -> HTTPResponse.Status in
       let caller = try context.authorized("delete", on: "token", by: auth)

@@ -31,7 +31,9 @@ public final class AuthServer: Sendable {
     self.publicAddress = publicAddress
     self.audit = audit
     let stored = try state.database.write { database -> String in
-      if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") { return name }
+      if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") {
+        return name
+      }
       try database.execute(sql: "INSERT INTO setting VALUES ('cluster_name', ?)", arguments: [clusterName])
       for role in Role.presets { try Self.store(role, in: database) }
       return clusterName
@@ -148,11 +150,13 @@ public final class AuthServer: Sendable {
     let checker = AccessChecker(roles: try roles(named: Set(user.roles)), traits: user.traits)
     let wanted = request.ttlSeconds ?? 12 * 3600
     guard wanted > 0 else { throw AuthError.invalid("the ttl must be positive") }
-    let validUntil = Date(timeIntervalSince1970: (Date().timeIntervalSince1970 + Double(min(wanted, checker.maxSessionTTL))).rounded())
+    let validUntil = Date(
+      timeIntervalSince1970: (Date().timeIntervalSince1970 + Double(min(wanted, checker.maxSessionTTL))).rounded())
     let identity = UserIdentity(username: user.name, roles: user.roles, traits: user.traits, clusterName: clusterName)
     let certificate = try issue(identity, request.signingRequestPEM, validUntil)
     return LoginResponse(
-      certificatePEM: certificate, username: user.name, roles: user.roles, traits: user.traits, clusterName: clusterName,
+      certificatePEM: certificate, username: user.name, roles: user.roles, traits: user.traits,
+      clusterName: clusterName,
       validUntil: validUntil, hostCAPEM: try hostCAPEM)
   }
 

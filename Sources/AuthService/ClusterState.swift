@@ -41,7 +41,8 @@ final class ClusterState: Sendable {
       let verdict = try database.read { try String.fetchOne($0, sql: "PRAGMA quick_check(1)") }
       guard verdict == "ok" else { throw AuthError.internal("\(path) is damaged: \(verdict ?? "no answer")") }
     } catch let error as DatabaseError {
-      throw AuthError.internal("\(path) is damaged or not a Sallyport state file (\(error.resultCode)); restore a backup")
+      throw AuthError.internal(
+        "\(path) is damaged or not a Sallyport state file (\(error.resultCode)); restore a backup")
     }
   }
 

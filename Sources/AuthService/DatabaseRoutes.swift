@@ -36,7 +36,8 @@ struct DatabaseRoutes {
     guard let database = databases.first(where: { $0.name == request.service }), checker.canSee(labels: database.labels)
     else { throw AuthError.notFound("database '\(request.service)' not found; see 'tsh db ls'") }
     guard let user = request.databaseUser, let name = request.databaseName else { return }
-    let access = DatabaseAccess(labels: database.labels, databaseName: name, databaseUsers: database.userSpellings(user))
+    let access = DatabaseAccess(
+      labels: database.labels, databaseName: name, databaseUsers: database.userSpellings(user))
     if case .denied(let reason, let mend) = checker.decide(access) {
       throw AuthError.forbidden("access to database '\(request.service)' denied: \(reason)", hint: mend)
     }

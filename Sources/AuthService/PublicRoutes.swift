@@ -30,7 +30,9 @@ struct PublicRoutes {
         throw AuthError.invalid("send the form field 'password'")
       }
       let user = try auth.acceptInvite(secret, password: password)
-      return page("Password set", "<p>Now log in: <code>tsh login --proxy=\(auth.link("").dropFirst(8)) --user=\(user)</code></p>")
+      return page(
+        "Password set", "<p>Now log in: <code>tsh login --proxy=\(auth.link("").dropFirst(8)) --user=\(user)</code></p>"
+      )
     }
   }
 

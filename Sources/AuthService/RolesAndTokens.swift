@@ -37,11 +37,14 @@ extension AuthServer {
   func removeRole(_ name: String, by actor: String) throws {
     let holders = try users().filter { $0.roles.contains(name) }.map(\.name)
     guard holders.isEmpty else {
-      throw AuthError.invalid("role '\(name)' is held by \(holders.joined(separator: ", "))", hint: "take it from them first")
+      throw AuthError.invalid(
+        "role '\(name)' is held by \(holders.joined(separator: ", "))", hint: "take it from them first")
     }
     try state.database.write { database in
       try database.execute(sql: "DELETE FROM role WHERE name = ?", arguments: [name])
-      guard database.changesCount > 0 else { throw AuthError.notFound("role '\(name)' does not exist; see 'tctl get roles'") }
+      guard database.changesCount > 0 else {
+        throw AuthError.notFound("role '\(name)' does not exist; see 'tctl get roles'")
+      }
     }
     emit("role.deleted", "T9001I", name: name, by: actor)
   }

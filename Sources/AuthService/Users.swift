@@ -52,7 +52,8 @@ extension AuthServer {
     }
     try check(roles: listing.roles)
     let invite = try state.database.write { database in
-      guard try Row.fetchOne(database, sql: "SELECT name FROM user WHERE name = ?", arguments: [listing.name]) == nil else {
+      guard try Row.fetchOne(database, sql: "SELECT name FROM user WHERE name = ?", arguments: [listing.name]) == nil
+      else {
         throw AuthError.exists("user '\(listing.name)' already exists", hint: "change it with 'tctl users update'")
       }
       try Self.store(listing, in: database)
@@ -81,7 +82,9 @@ extension AuthServer {
   func removeUser(_ name: String, by actor: String) throws {
     try state.database.write { database in
       try database.execute(sql: "DELETE FROM user WHERE name = ?", arguments: [name])
-      guard database.changesCount > 0 else { throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'") }
+      guard database.changesCount > 0 else {
+        throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
+      }
       try database.execute(sql: "DELETE FROM invite WHERE user = ?", arguments: [name])
     }
     emit("user.delete", "T1004I", name: name, by: actor)
@@ -91,7 +94,9 @@ extension AuthServer {
   func resetUser(_ name: String, by actor: String) throws -> Invite {
     let invite = try state.database.write { database in
       try database.execute(sql: "UPDATE user SET password = NULL WHERE name = ?", arguments: [name])
-      guard database.changesCount > 0 else { throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'") }
+      guard database.changesCount > 0 else {
+        throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
+      }
       return try makeInvite(for: name, in: database)
     }
     emit("reset_password_token.create", "T6000I", name: name, by: actor)
@@ -114,7 +119,8 @@ extension AuthServer {
   /// Sets the password; the invite is spent by that.
   func acceptInvite(_ secret: String, password: Secret) throws -> String {
     guard PasswordHash.lengths.contains(password.count) else {
-      throw AuthError.invalid("the password must have \(PasswordHash.lengths.lowerBound) to \(PasswordHash.lengths.upperBound) bytes")
+      throw AuthError.invalid(
+        "the password must have \(PasswordHash.lengths.lowerBound) to \(PasswordHash.lengths.upperBound) bytes")
     }
     let user = try invitedUser(secret)
     let hash = String(decoding: try JSONEncoder().encode(try PasswordHash(password)), as: UTF8.self)
@@ -141,7 +147,9 @@ extension AuthServer {
   }
 
   private static func store(_ user: UserListing, in database: Database) throws {
-    func json(_ value: some Encodable) throws -> String { String(decoding: try JSONEncoder().encode(value), as: UTF8.self) }
+    func json(_ value: some Encodable) throws -> String {
+      String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
+    }
     try database.execute(
       sql: """
         INSERT INTO user (name, roles, traits) VALUES (?, ?, ?)

@@ -1,4 +1,3 @@
-
 /// Writes the configuration of `teleport db configure create`.
 public struct ConfigurationWriter {
   public var name = ""
@@ -49,13 +48,17 @@ public struct ConfigurationWriter {
     if let description { lines.append("      description: \(try quoted(description))") }
     if !labels.isEmpty {
       lines.append("      static_labels:")
-      for (key, value) in labels.sorted(by: { $0.key < $1.key }) { lines.append("        \(try quoted(key)): \(try quoted(value))") }
+      for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
+        lines.append("        \(try quoted(key)): \(try quoted(value))")
+      }
     }
     if let caFile { lines += ["      tls:", "        ca_cert_file: \(try quoted(caFile))"] }
     if !aws.isEmpty || workgroup != nil {
       lines.append("      aws:")
       for (key, value) in aws { lines.append("        \(key): \(try quoted(value))") }
-      if let workgroup { lines += ["        redshift_serverless:", "          workgroup_name: \(try quoted(workgroup))"] }
+      if let workgroup {
+        lines += ["        redshift_serverless:", "          workgroup_name: \(try quoted(workgroup))"]
+      }
     }
     let text = lines.joined(separator: "\n") + "\n"
     // What is written must be what 'teleport start' reads.

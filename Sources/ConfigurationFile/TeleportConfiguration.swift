@@ -42,7 +42,9 @@ public struct TeleportConfiguration: Sendable {
 
   public init(yaml: String, file: String) throws {
     let root = try YAMLSection(text: yaml, file: file)
-    try root.allow(["version", "teleport", "auth_service", "proxy_service", "db_service", "ssh_service", "discovery_service"])
+    try root.allow([
+      "version", "teleport", "auth_service", "proxy_service", "db_service", "ssh_service", "discovery_service",
+    ])
     if let version = try root.string("version"), !["v1", "v2", "v3"].contains(version) {
       throw root.complaint("version", "must be v1, v2 or v3")
     }
@@ -54,7 +56,8 @@ public struct TeleportConfiguration: Sendable {
 
   private mutating func readCommon(_ section: YAMLSection) throws {
     try section.allow([
-      "nodename", "data_dir", "proxy_server", "auth_server", "auth_servers", "join_params", "auth_token", "ca_pin", "log",
+      "nodename", "data_dir", "proxy_server", "auth_server", "auth_servers", "join_params", "auth_token", "ca_pin",
+      "log",
       "diag_addr", "connection_limits", "storage", "reactors",
     ])
     nodename = try section.string("nodename") ?? nodename
@@ -81,10 +84,14 @@ public struct TeleportConfiguration: Sendable {
   }
 
   private mutating func readAuth(_ section: YAMLSection) throws {
-    try section.allow(["enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode"])
+    try section.allow([
+      "enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode",
+    ])
     isAuthEnabled = try section.bool("enabled") ?? true
     clusterName = try section.string("cluster_name")
-    if let clusterName, !Role.isValidName(clusterName) { throw section.complaint("cluster_name", "is not a valid name") }
+    if let clusterName, !Role.isValidName(clusterName) {
+      throw section.complaint("cluster_name", "is not a valid name")
+    }
   }
 
   private mutating func readProxy(_ section: YAMLSection) throws {

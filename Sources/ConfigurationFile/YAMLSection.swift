@@ -118,7 +118,9 @@ struct YAMLSection {
     return ConfigurationError("\(file):\(line): '\(key)' \(what)")
   }
 
-  private func isNull(_ node: Node) -> Bool { node.scalar.map { ["", "~", "null"].contains($0.string) && $0.style == .any || $0.string.isEmpty } ?? false }
+  private func isNull(_ node: Node) -> Bool {
+    node.scalar.map { ["", "~", "null"].contains($0.string) && $0.style == .any || $0.string.isEmpty } ?? false
+  }
 
   private static func oneLine(_ error: YamlError) -> String {
     "\(error)".split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }

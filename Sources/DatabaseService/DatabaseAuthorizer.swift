@@ -74,7 +74,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
     // An unknown database and one that may not be seen answer alike: names cannot be probed.
     let unknown = WireError(
-      .invalidAuthorization, "access to database '\(route.service)' denied", detail: "no role of yours allows this database",
+      .invalidAuthorization, "access to database '\(route.service)' denied",
+      detail: "no role of yours allows this database",
       hint: "See 'tsh db ls' for those you can reach.")
     guard let database = databases[route.service] else { throw unknown }
     event.databaseURI = database.uri

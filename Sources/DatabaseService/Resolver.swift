@@ -22,7 +22,8 @@ enum Resolver {
     var found: [SocketAddress] = []
     var entry = list
     while let current = entry, found.count < maximumAddresses {
-      if let address = SocketAddress(current.pointee.ai_addr, length: current.pointee.ai_addrlen), !isLinkLocal(address) {
+      if let address = SocketAddress(current.pointee.ai_addr, length: current.pointee.ai_addrlen), !isLinkLocal(address)
+      {
         found.append(address)
       }
       entry = current.pointee.ai_next
@@ -37,6 +38,7 @@ enum Resolver {
 
   private static func isLinkLocal(_ address: SocketAddress) -> Bool {
     let host = address.host
-    return host.hasPrefix("169.254.") || host.hasPrefix("fe80:") || host == "fd00:ec2::254" || host == "0.0.0.0" || host == "::"
+    return host.hasPrefix("169.254.") || host.hasPrefix("fe80:") || host == "fd00:ec2::254" || host == "0.0.0.0"
+      || host == "::"
   }
 }

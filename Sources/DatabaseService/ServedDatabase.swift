@@ -30,18 +30,24 @@ public struct ServedDatabase: Sendable {
     description = configuration.description
     uri = configuration.uri
     labels = configuration.labels
-    func complaint(_ text: String) -> ConfigurationError { ConfigurationError("database '\(configuration.name)': \(text)") }
-    guard let (host, port) = DatabaseConfiguration.split(configuration.uri) else { throw complaint("uri must be HOST:PORT") }
+    func complaint(_ text: String) -> ConfigurationError {
+      ConfigurationError("database '\(configuration.name)': \(text)")
+    }
+    guard let (host, port) = DatabaseConfiguration.split(configuration.uri) else {
+      throw complaint("uri must be HOST:PORT")
+    }
     (self.host, self.port) = (host, port)
     serverName = configuration.serverName ?? host
     do {
       let ca = try configuration.caFile.map { path in
-        guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8) else {
+        guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8)
+        else {
           throw complaint("ca_cert_file \(path) cannot be read")
         }
         return text
       }
-      tls = try ClientTLSContext(mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull, trustedCAPEM: ca)
+      tls = try ClientTLSContext(
+        mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull, trustedCAPEM: ca)
       serverless = try Self.serverless(configuration, host: host, complaint: complaint)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)

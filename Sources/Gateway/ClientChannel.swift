@@ -9,7 +9,10 @@ import TLS
 final class ClientChannel: TLSChannel {
   private enum Phase { case greeting, startup, login, relay, http, over }
 
-  private enum Tag: UInt8 { case startup = 1, login, idle, lifetime, stall }
+  private enum Tag: UInt8 {
+    case startup = 1
+    case login, idle, lifetime, stall
+  }
 
   let address: String
   private var phase = Phase.greeting
@@ -342,9 +345,13 @@ final class ClientChannel: TLSChannel {
 
   override func timerFired(tag: UInt8) {
     switch Tag(rawValue: tag) {
-    case .startup: phase == .startup ? refuse(WireError(.protocolViolation, "the startup packet did not come in time")) : close()
+    case .startup:
+      phase == .startup ? refuse(WireError(.protocolViolation, "the startup packet did not come in time")) : close()
     case .login:
-      refuse(WireError(.connectionFailure, "the login was not complete in time", hint: "Try again; ask the administrator if it persists."))
+      refuse(
+        WireError(
+          .connectionFailure, "the login was not complete in time",
+          hint: "Try again; ask the administrator if it persists."))
     case .idle: checkIdle()
     case .lifetime:
       endSession(

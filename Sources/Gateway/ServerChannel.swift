@@ -120,9 +120,11 @@ final class ServerChannel: TLSChannel {
     // unencrypted error is not to be trusted, so it is not shown either.
     guard bytes.count == 1, bytes[0] == UInt8(ascii: "S") else {
       let reason =
-        bytes.first == UInt8(ascii: "S") ? "the database sent bytes in the clear after agreeing to TLS" : "the database refused TLS"
+        bytes.first == UInt8(ascii: "S")
+        ? "the database sent bytes in the clear after agreeing to TLS" : "the database refused TLS"
       return fail(
-        WireError(.cannotConnect, reason, hint: "Sallyport never falls back to an unencrypted connection: enable TLS there."))
+        WireError(
+          .cannotConnect, reason, hint: "Sallyport never falls back to an unencrypted connection: enable TLS there."))
     }
     phase = .handshake
     secureAsClient(grant.tls, serverName: grant.serverName)

@@ -8,7 +8,10 @@ import X509
 /// Signs certificates of one kind. A certificate of one authority is never accepted for another's purpose.
 public struct CertificateAuthority: Sendable {
   /// What an authority's certificates are for.
-  public enum Kind: String, Sendable, CaseIterable, Codable { case user, host, database = "db" }
+  public enum Kind: String, Sendable, CaseIterable, Codable {
+    case user, host
+    case database = "db"
+  }
 
   public let kind: Kind
   public let certificate: Certificate
@@ -93,7 +96,8 @@ public struct CertificateAuthority: Sendable {
     if let identity { try extensions.append(identity) }
     let certificate = try Certificate(
       version: .v3, serialNumber: .init(), publicKey: publicKey, notValidBefore: Date() - Self.backdating,
-      notValidAfter: notAfter, issuer: self.certificate.subject, subject: try DistinguishedName { CommonName(commonName) },
+      notValidAfter: notAfter, issuer: self.certificate.subject,
+      subject: try DistinguishedName { CommonName(commonName) },
       signatureAlgorithm: .ecdsaWithSHA256, extensions: extensions, issuerPrivateKey: issuerKey)
     return try certificate.serializeAsPEM().pemString
   }
@@ -132,7 +136,8 @@ public struct CertificateAuthority: Sendable {
 public func caPin(of certificate: Certificate) throws -> String {
   var serializer = DER.Serializer()
   try serializer.serialize(certificate.publicKey)
-  return "sha256:" + SHA256.hash(data: serializer.serializedBytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  return "sha256:"
+    + SHA256.hash(data: serializer.serializedBytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
 }
 
 /// The pin of a CA certificate in PEM.

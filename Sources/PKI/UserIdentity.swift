@@ -28,7 +28,8 @@ public struct UserIdentity: Codable, Sendable, Equatable {
   enum CodingKeys: String, CodingKey { case username, roles, traits, clusterName, route }
 
   public init(
-    username: String, roles: [String], traits: [String: [String]] = [:], clusterName: String, route: DatabaseRoute? = nil
+    username: String, roles: [String], traits: [String: [String]] = [:], clusterName: String,
+    route: DatabaseRoute? = nil
   ) {
     self.username = username
     self.roles = roles

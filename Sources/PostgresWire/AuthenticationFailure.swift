@@ -27,7 +27,8 @@ public enum AuthenticationFailure: Error, Sendable {
         }
       let hint: String? =
         state == .invalidAuthorization
-        ? "The database refused the credentials fetched for this user; check that the user exists there and may log in." : nil
+        ? "The database refused the credentials fetched for this user; check that the user exists there and may log in."
+        : nil
       return WireError(state, "the database refused the login: \(response.message ?? "no reason given")", hint: hint)
     case .refused(let reason, let hint): return WireError(.cannotConnect, reason, hint: hint)
     case .untrusted(let reason): return WireError(.cannotConnect, "the database's login is not trustworthy: \(reason)")

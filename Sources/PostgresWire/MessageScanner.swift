@@ -51,7 +51,11 @@ public struct MessageScanner: Sendable {
         try begin(chunk[position], length)
         position += 5
       } else {
-        if headerCount == 0 { headerType = chunk[position] } else { headerLength = headerLength << 8 | UInt32(chunk[position]) }
+        if headerCount == 0 {
+          headerType = chunk[position]
+        } else {
+          headerLength = headerLength << 8 | UInt32(chunk[position])
+        }
         headerCount += 1
         position += 1
         guard headerCount == 5 else { continue }

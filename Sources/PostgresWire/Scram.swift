@@ -106,13 +106,16 @@ struct ScramClient {
       let value = Self.value(field, "v"), let signature = Base64.decode(value)
     else { throw .untrusted("malformed SCRAM signature") }
     let isValid = serverKey.withBytes { key in
-      HMAC<SHA256>.isValidAuthenticationCode(signature, authenticating: authMessage, using: SymmetricKey(data: Array(key)))
+      HMAC<SHA256>.isValidAuthenticationCode(
+        signature, authenticating: authMessage, using: SymmetricKey(data: Array(key)))
     }
     guard isValid else { throw .untrusted("wrong SCRAM signature") }
   }
 
   private static func value(_ field: ArraySlice<UInt8>, _ name: Character) -> ArraySlice<UInt8>? {
-    guard field.count >= 2, field.first == name.asciiValue, field.dropFirst().first == UInt8(ascii: "=") else { return nil }
+    guard field.count >= 2, field.first == name.asciiValue, field.dropFirst().first == UInt8(ascii: "=") else {
+      return nil
+    }
     return field.dropFirst(2)
   }
 }

@@ -15,7 +15,11 @@ public struct ServerAuthentication {
     case authenticated
   }
 
-  private enum State { case start, scram(ScramClient), proven, answered, over }
+  private enum State {
+    case start
+    case scram(ScramClient)
+    case proven, answered, over
+  }
 
   private let user: String
   private let password: Secret?

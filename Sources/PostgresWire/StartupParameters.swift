@@ -61,7 +61,8 @@ public struct StartupParameters: Sendable {
       let text = String(validating: bytes, as: UTF8.self)
     else {
       throw WireError(
-        .protocolViolation, "the \(field) name is longer than \(maximumName) bytes, not UTF-8 or has control characters")
+        .protocolViolation, "the \(field) name is longer than \(maximumName) bytes, not UTF-8 or has control characters"
+      )
     }
     return text
   }

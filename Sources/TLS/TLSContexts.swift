@@ -64,7 +64,9 @@ public final class ServerTLSContext: Sendable {
     }
     if let webCertificate {
       let web = try Self.makeBox(webCertificate.chainPEM, webCertificate.keyPEM, clientCAPEMs)
-      guard platform_tls_set_web_context(box.context, web.context) == 1 else { throw .current("cannot set web certificate") }
+      guard platform_tls_set_web_context(box.context, web.context) == 1 else {
+        throw .current("cannot set web certificate")
+      }
     }
   }
 

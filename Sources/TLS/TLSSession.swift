@@ -19,9 +19,16 @@ public struct TLSOutput {
 /// Never blocks. Bound to one thread. OpenSSL's per-thread error queue is emptied before each call and read after it.
 public final class TLSSession {
   /// Progress of the handshake.
-  public enum HandshakeStep { case complete, needsInput, failed(TLSFailure) }
+  public enum HandshakeStep {
+    case complete, needsInput
+    case failed(TLSFailure)
+  }
   /// Outcome of one read.
-  public enum ReadStep { case bytes(Int), needsInput, closed, failed(TLSFailure) }
+  public enum ReadStep {
+    case bytes(Int)
+    case needsInput, closed
+    case failed(TLSFailure)
+  }
 
   // Invariant: `ssl` and `pipe` are owned by this object; the BIO inside `ssl` points at `pipe`, which is freed after it.
   private let ssl: OpaquePointer

@@ -19,7 +19,8 @@ struct Cluster {
   init(_ configuration: TeleportConfiguration) throws {
     guard configuration.isAuthEnabled, configuration.isProxyEnabled else {
       throw ConfigurationError(
-        "this version runs auth, proxy and database service in one process only; set enabled: yes for auth_service and proxy_service")
+        "this version runs auth, proxy and database service in one process only; set enabled: yes for auth_service and proxy_service"
+      )
     }
     self.configuration = configuration
   }
@@ -46,7 +47,8 @@ struct Cluster {
     let gateway = Gateway(
       settings: try settings(auth, peers),
       authorizer: DatabaseAuthorizer(
-        databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()), audit: audit,
+        databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
+        audit: audit,
         checker: { try auth.checker(for: $0) }))
     let api = APIServer(
       auth: auth, peers: peers,
@@ -62,7 +64,8 @@ struct Cluster {
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
 
   private func serve(_ gateway: Gateway, _ api: APIServer, _ auth: AuthServer) async throws {
-    let addresses = try [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }.map(listenAddress)
+    let addresses = try [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }.map(
+      listenAddress)
     let reactors = configuration.reactorCount ?? ProcessInfo.processInfo.activeProcessorCount
     let (ready, signalReady) = AsyncStream<Void>.makeStream()
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -75,7 +78,9 @@ struct Cluster {
       let running = try gateway.start(on: addresses, reactorCount: reactors)
       logger.info(
         "cluster is up",
-        metadata: ["cluster": "\(auth.clusterName)", "listen": "\(configuration.webListenAddress)", "reactors": "\(reactors)"])
+        metadata: [
+          "cluster": "\(auth.clusterName)", "listen": "\(configuration.webListenAddress)", "reactors": "\(reactors)",
+        ])
       group.addTask {
         // The local administrator's certificate lives for a day.
         while true {
@@ -101,7 +106,8 @@ struct Cluster {
         applicationProtocols: ["postgresql", "teleport-postgres", "http/1.1"], webCertificate: web)
     }
     let web = try configuration.keyPair.map { pair in
-      guard let data = FileManager.default.contents(atPath: pair.certificateFile), let chain = String(data: data, encoding: .utf8)
+      guard let data = FileManager.default.contents(atPath: pair.certificateFile),
+        let chain = String(data: data, encoding: .utf8)
       else { throw ConfigurationError("https_keypairs: \(pair.certificateFile) cannot be read") }
       return (chain, try PrivateFile.read(pair.keyFile))
     }

@@ -64,10 +64,14 @@ struct OutputFile {
     }
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else {
-      let reason = errno == EEXIST ? "it exists already; remove it first or choose another with -o" : String(cString: strerror(errno))
+      let reason =
+        errno == EEXIST
+        ? "it exists already; remove it first or choose another with -o" : String(cString: strerror(errno))
       throw Failure("cannot write \(path): \(reason)")
     }
     try FileHandle(fileDescriptor: descriptor, closeOnDealloc: true).write(contentsOf: Data(text.utf8))
-    print("A Teleport configuration file has been created at \(path).\nStart the service with:\n\n  teleport start -c \(path)\n")
+    print(
+      "A Teleport configuration file has been created at \(path).\nStart the service with:\n\n  teleport start -c \(path)\n"
+    )
   }
 }

@@ -46,7 +46,8 @@ struct DatabaseConfigureCreate: ParsableCommand {
     writer.caFile = caFile.map(absolute)
     writer.workgroup = workgroup
     writer.aws = [
-      ("region", awsRegion), ("account_id", awsAccountID), ("assume_role_arn", awsAssumeRoleARN), ("external_id", awsExternalID),
+      ("region", awsRegion), ("account_id", awsAccountID), ("assume_role_arn", awsAssumeRoleARN),
+      ("external_id", awsExternalID),
     ].compactMap { key, value in value.map { (key, $0) } }
     for pair in (labels ?? "").split(separator: ",") {
       let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)

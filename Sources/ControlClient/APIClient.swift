@@ -1,0 +1,142 @@
+import AsyncHTTPClient
+import ControlAPI
+import Foundation
+import NIOCore
+import NIOHTTP1
+import NIOSSL
+import Secrets
+
+/// What a tool prints on stderr, with the next command to type, before it exits with 1.
+public struct ToolError: Error, Sendable, CustomStringConvertible {
+  public let message: String
+  public let hint: String?
+  public let status: Int
+
+  public init(_ message: String, hint: String? = nil, status: Int = 0) {
+    self.message = message
+    self.hint = hint
+    self.status = status
+  }
+
+  public var description: String { hint.map { "\(message) (\($0))" } ?? message }
+}
+
+/// A certificate and its key, for calls that need to be someone.
+public struct ClientIdentity: Sendable {
+  public let certificatePEM: String
+  public let keyPEM: Secret
+
+  public init(certificatePEM: String, keyPEM: Secret) {
+    self.certificatePEM = certificatePEM
+    self.keyPEM = keyPEM
+  }
+}
+
+/// The tools' side of the HTTPS API. One per command; `shutDown` before exit.
+public final class APIClient: Sendable {
+  private let client: HTTPClient
+  private let base: String
+
+  private static let maximumBody = 1 << 20
+
+  /// - Parameters:
+  ///   - address: HOST:PORT of the proxy.
+  ///   - trustedCAPEMs: trusted besides the system's CAs (and `SSL_CERT_FILE`).
+  ///   - insecure: verify nothing.
+  public init(
+    address: String, identity: ClientIdentity? = nil, trustedCAPEMs: [String] = [], insecure: Bool = false
+  ) throws {
+    base = "https://\(address)"
+    var tls = TLSConfiguration.makeClientConfiguration()
+    tls.applicationProtocols = ["http/1.1"]
+    do {
+      if insecure { tls.certificateVerification = .none }
+      if let file = ProcessInfo.processInfo.environment["SSL_CERT_FILE"], !file.isEmpty { tls.trustRoots = .file(file) }
+      tls.additionalTrustRoots = try trustedCAPEMs.map {
+        .certificates(try NIOSSLCertificate.fromPEMBytes(Array($0.utf8)))
+      }
+      if let identity {
+        tls.certificateChain = try NIOSSLCertificate.fromPEMBytes(Array(identity.certificatePEM.utf8)).map {
+          .certificate($0)
+        }
+        tls.privateKey = .privateKey(
+          try identity.keyPEM.withBytes { try NIOSSLPrivateKey(bytes: Array($0), format: .pem) })
+      }
+    } catch {
+      throw ToolError("a stored certificate or key is damaged", hint: "log in again with 'tsh login'")
+    }
+    var configuration = HTTPClient.Configuration(tlsConfiguration: tls, redirectConfiguration: .disallow)
+    configuration.timeout.connect = .seconds(10)
+    configuration.httpVersion = .http1Only
+    client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+  }
+
+  /// Closes the connections.
+  public func shutDown() async { try? await client.shutdown() }
+
+  public func get<Answer: Decodable>(_ path: String) async throws -> Answer {
+    try decode(try await send("GET", path, nil))
+  }
+  public func getText(_ path: String) async throws -> String { String(buffer: try await send("GET", path, nil)) }
+  public func post<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
+    try decode(try await send("POST", path, try JSONEncoder.api.encode(body)))
+  }
+  public func put<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
+    try decode(try await send("PUT", path, try JSONEncoder.api.encode(body)))
+  }
+  public func delete(_ path: String) async throws { _ = try await send("DELETE", path, nil) }
+
+  /// One path segment, escaped.
+  public static func segment(_ text: String) -> String {
+    text.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(CharacterSet(charactersIn: "-._~"))) ?? ""
+  }
+
+  private func decode<Answer: Decodable>(_ body: ByteBuffer) throws -> Answer {
+    do {
+      return try JSONDecoder.api.decode(Answer.self, from: Data(body.readableBytesView))
+    } catch {
+      throw ToolError("the server's answer is not understood; its version may differ from this tool's")
+    }
+  }
+
+  private func send(_ method: String, _ path: String, _ body: Data?) async throws -> ByteBuffer {
+    var request = HTTPClientRequest(url: base + path)
+    request.method = .RAW(value: method)
+    if let body {
+      request.headers.add(name: "Content-Type", value: "application/json")
+      request.body = .bytes(body)
+    }
+    let (status, answer) = try await exchange(request)
+    guard (200..<300).contains(status) else {
+      let problem = try? JSONDecoder.api.decode(ErrorBody.self, from: Data(answer.readableBytesView)).error
+      throw ToolError(
+        problem?.message ?? "the server answered with status \(status)", hint: problem?.hint, status: Int(status))
+    }
+    return answer
+  }
+
+  private func exchange(_ request: HTTPClientRequest) async throws -> (UInt, ByteBuffer) {
+    do {
+      let response = try await client.execute(request, timeout: .seconds(30))
+      return (response.status.code, try await response.body.collect(upTo: Self.maximumBody))
+    } catch let error as NIOSSLError {
+      throw Self.tlsError(base, "\(error)")
+    } catch let error as NIOSSLExtraError {
+      throw Self.tlsError(base, error.description)
+    } catch let error as HTTPClientError where error == .connectTimeout || error == .deadlineExceeded {
+      throw ToolError("no answer from \(base)", hint: "check --proxy and the network")
+    } catch {
+      let text = "\(error)"
+      if text.contains("handshake") || text.contains("CERTIFICATE") { throw Self.tlsError(base, text) }
+      throw ToolError("cannot reach \(base): \(text)", hint: "check --proxy and that 'teleport start' runs there")
+    }
+  }
+
+  private static func tlsError(_ base: String, _ text: String) -> ToolError {
+    text.contains("CERTIFICATE_VERIFY_FAILED")
+      ? ToolError(
+        "the certificate of \(base) is not trusted",
+        hint: "set SSL_CERT_FILE to its CA, or use --insecure for a test cluster")
+      : ToolError("TLS with \(base) failed: \(text)", hint: "log in again with 'tsh login'")
+  }
+}

@@ -1,0 +1,113 @@
+import ArgumentParser
+import ConfigurationFile
+import ControlAPI
+import ControlClient
+import Foundation
+import PKI
+
+/// The administrators' tool.
+@main
+struct Tctl: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "tctl", abstract: "Administer a Sallyport cluster.",
+    subcommands: [
+      Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Version.self,
+    ])
+}
+
+struct Version: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Print the version.")
+  func run() { print("Sallyport tctl v\(sallyportVersion)") }
+}
+
+/// How tctl reaches the cluster: as the local administrator on the cluster's own host, else as the user of tsh.
+struct ConnectionOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "teleport.yaml of the cluster on this host.") var config: String?
+  @Flag(help: "Do not verify the proxy's certificate; for test clusters only.") var insecure = false
+
+  /// Runs `body` with a client; the connection is closed whatever happens.
+  func withClient(_ body: @escaping (APIClient) async throws -> Void) async throws {
+    try await runTool {
+      let client = try makeClient()
+      do {
+        try await body(client)
+      } catch {
+        await client.shutDown()
+        throw error
+      }
+      await client.shutDown()
+    }
+  }
+
+  private func makeClient() throws -> APIClient {
+    let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment)
+    let configuration = try TeleportConfiguration.load(path: path)
+    let folder = configuration.dataDirectory + "/admin"
+    if FileManager.default.isReadableFile(atPath: folder + "/admin.key") {
+      let identity = ClientIdentity(
+        certificatePEM: try PrivateFile.read(folder + "/admin.crt").revealText() ?? "",
+        keyPEM: try PrivateFile.read(folder + "/admin.key"))
+      let ca = try PrivateFile.read(folder + "/ca.pem").revealText() ?? ""
+      let port = configuration.webListenAddress.split(separator: ":").last ?? "3080"
+      return try APIClient(address: "localhost:\(port)", identity: identity, trustedCAPEMs: [ca], insecure: insecure)
+    }
+    return try ProfileStore().client(insecure: insecure).client
+  }
+}
+
+struct Status: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Show the cluster's name, version and CA pin.")
+  @OptionGroup var connection: ConnectionOptions
+
+  func run() async throws {
+    try await connection.withClient { client in
+      let status: ClusterStatus = try await client.get("/v1/status")
+      print("Cluster " + Terminal.safe(status.clusterName))
+      print("Version " + Terminal.safe(status.version))
+      for pin in status.caPins { print("CA pin  " + Terminal.safe(pin)) }
+    }
+  }
+}
+
+struct Databases: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "db", abstract: "Databases.", subcommands: [List.self])
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List all databases.")
+    @Option(help: "text, json or yaml.") var format = OutputFormat.text
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      try await connection.withClient { client in
+        let databases: [DatabaseListing] = try await client.get("/v1/databases")
+        guard format == .text else { return print(try Terminal.formatted(databases, format)) }
+        print(
+          Terminal.table(
+            ["Name", "Protocol", "URI", "Labels"],
+            databases.map { database in
+              [
+                database.name, database.protocol, database.uri,
+                database.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
+              ]
+            }))
+      }
+    }
+  }
+}
+
+struct Auth: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Certificate authorities.", subcommands: [Export.self])
+
+  struct Export: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print a CA's certificate.")
+    @Option(help: "user, tls-host or db.") var type = "tls-host"
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      let kind = ["tls-host": "host", "tls-user": "user"][type] ?? type
+      try await connection.withClient { client in
+        print(try await client.getText("/v1/cas/\(APIClient.segment(kind))/export"), terminator: "")
+      }
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import ArgumentParser
+import ControlAPI
+import ControlClient
+import Foundation
+
+/// `tctl users ...`.
+struct Users: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Users.", subcommands: [Add.self, List.self, Update.self, Reset.self, Remove.self])
+
+  /// A comma-separated list; `nil` if the option was not given.
+  static func list(_ text: String?) -> [String]? {
+    text.map { $0.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty } }
+  }
+
+  static func traits(users: String?, names: String?) -> [String: [String]] {
+    var traits: [String: [String]] = [:]
+    if let users = list(users) { traits["db_users"] = users }
+    if let names = list(names) { traits["db_names"] = names }
+    return traits
+  }
+
+  static func show(_ invite: Invite, _ verb: String) {
+    print("User \"\(invite.user)\" has been \(verb). Share this URL with the user to set a password, valid for 1h:")
+    print(Terminal.safe(invite.url))
+  }
+}
+
+extension Users {
+  struct Add: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Add a user and print a sign-up link.")
+    @Argument(help: "User name.") var name: String
+    @Option(help: "Roles, comma-separated.") var roles: String
+    @Option(help: "Database users for {{internal.db_users}}.") var dbUsers: String?
+    @Option(help: "Database names for {{internal.db_names}}.") var dbNames: String?
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      let user = UserListing(
+        name: name, roles: Users.list(roles) ?? [], traits: Users.traits(users: dbUsers, names: dbNames))
+      try await connection.withClient { client in
+        Users.show(try await client.post("/v1/users", user) as Invite, "created")
+      }
+    }
+  }
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List users.")
+    @Option(help: "text, json or yaml.") var format = OutputFormat.text
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      try await connection.withClient { client in
+        let users: [UserListing] = try await client.get("/v1/users")
+        guard format == .text else { return print(try Terminal.formatted(users, format)) }
+        print(Terminal.table(["User", "Roles"], users.map { [$0.name, $0.roles.joined(separator: ",")] }))
+      }
+    }
+  }
+
+  struct Update: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Change a user's roles or traits.")
+    @Argument(help: "User name.") var name: String
+    @Option(help: "All roles the user shall have, comma-separated.") var setRoles: String?
+    @Option(help: "Replaces the database users trait.") var setDbUsers: String?
+    @Option(help: "Replaces the database names trait.") var setDbNames: String?
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      let traits = Users.traits(users: setDbUsers, names: setDbNames)
+      let update = UserUpdate(roles: Users.list(setRoles), traits: traits.isEmpty ? nil : traits)
+      try await connection.withClient { client in
+        guard update.roles != nil || update.traits != nil else {
+          throw ToolError("nothing to change", hint: "use --set-roles, --set-db-users or --set-db-names")
+        }
+        let user: UserListing = try await client.put("/v1/users/\(APIClient.segment(name))", update)
+        print("User \(Terminal.safe(user.name)) has been updated:\n\tNew roles: \(user.roles.joined(separator: ","))")
+      }
+    }
+  }
+
+  struct Reset: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Take a user's password away and print a link to set a new one.")
+    @Argument(help: "User name.") var name: String
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      try await connection.withClient { client in
+        let none: [String: String] = [:]
+        Users.show(try await client.post("/v1/users/\(APIClient.segment(name))/reset", none) as Invite, "reset")
+      }
+    }
+  }
+
+  struct Remove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a user.")
+    @Argument(help: "User name.") var name: String
+    @OptionGroup var connection: ConnectionOptions
+
+    func run() async throws {
+      try await connection.withClient { client in
+        try await client.delete("/v1/users/\(APIClient.segment(name))")
+        print("User \"\(name)\" has been deleted")
+      }
+    }
+  }
+}
