@@ -59,7 +59,8 @@ let package = Package(
     .target(name: "Audit", dependencies: [logging]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
-    .target(name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", argumentParser, httpClient, nioTLS, yams]),
+    .target(
+      name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", argumentParser, httpClient, nioTLS, yams]),
     .target(
       name: "AuthService",
       dependencies: [
@@ -70,7 +71,8 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI", "Reactor",
+        "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI",
+        "Reactor",
         "TLS", argumentParser, logging, yams,
       ]),
     .executableTarget(

@@ -9,11 +9,17 @@ struct InstanceMetadata {
   private static let attempts = 3
 
   private struct Document: Decodable {
-    let Code: String?
-    let AccessKeyId: String
-    let SecretAccessKey: String
-    let Token: String
-    let Expiration: Date
+    let accessKeyID: String
+    let secretAccessKey: String
+    let token: String
+    let expiration: Date
+
+    enum CodingKeys: String, CodingKey {
+      case accessKeyID = "AccessKeyId"
+      case secretAccessKey = "SecretAccessKey"
+      case token = "Token"
+      case expiration = "Expiration"
+    }
   }
 
   func credentials() async throws -> AWSCredentials {
@@ -34,8 +40,8 @@ struct InstanceMetadata {
       throw AWSError("InvalidResponse", "the instance profile's credentials are not readable")
     }
     return AWSCredentials(
-      accessKeyID: document.AccessKeyId, secretAccessKey: Secret(utf8: document.SecretAccessKey),
-      sessionToken: Secret(utf8: document.Token), expiration: document.Expiration)
+      accessKeyID: document.accessKeyID, secretAccessKey: Secret(utf8: document.secretAccessKey),
+      sessionToken: Secret(utf8: document.token), expiration: document.expiration)
   }
 
   private func get(

@@ -29,9 +29,16 @@ struct RedshiftServerlessClient: Sendable {
   }
 
   private struct Problem: Decodable {
-    let __type: String?
+    let type: String?
     let message: String?
-    let Message: String?
+    /// Some services capitalise it.
+    let capitalMessage: String?
+
+    enum CodingKeys: String, CodingKey {
+      case type = "__type"
+      case message
+      case capitalMessage = "Message"
+    }
   }
 
   func getCredentials(
@@ -56,9 +63,9 @@ struct RedshiftServerlessClient: Sendable {
   private func readError(_ answer: HTTPAnswer, workgroup: String) -> AWSError {
     let problem = try? JSONDecoder().decode(Problem.self, from: Data(answer.body))
     // "prefix#Code:uri": only the middle is the code.
-    let type = problem?.__type ?? answer.headers["x-amzn-errortype"] ?? "HTTP \(answer.status)"
+    let type = problem?.type ?? answer.headers["x-amzn-errortype"] ?? "HTTP \(answer.status)"
     let code = String((type.split(separator: "#").last ?? "").split(separator: ":").first ?? "Unknown")
-    let message = problem?.message ?? problem?.Message ?? "redshift-serverless refused GetCredentials"
+    let message = problem?.message ?? problem?.capitalMessage ?? "redshift-serverless refused GetCredentials"
     let mend: String? =
       code.hasPrefix("AccessDenied")
       ? "Allow redshift-serverless:GetCredentials on workgroup '\(workgroup)' in the role's permission policy."

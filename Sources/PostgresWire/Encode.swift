@@ -1,7 +1,10 @@
 /// Builders of the messages Sallyport writes itself (PostgreSQL documentation, "Message Formats").
 public enum Encode {
   /// Severity field of an ErrorResponse.
-  public enum Severity: String, Sendable { case error = "ERROR", fatal = "FATAL" }
+  public enum Severity: String, Sendable {
+    case error = "ERROR"
+    case fatal = "FATAL"
+  }
 
   public static func sslRequest() -> [UInt8] { untyped([80_877_103]) }
 

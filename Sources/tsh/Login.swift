@@ -81,13 +81,19 @@ struct Status: AsyncParsableCommand {
 
   private struct Listing: Encodable {
     struct Active: Encodable {
-      let profile_url: String
+      let profileURL: String
       let username: String
       let cluster: String
       let roles: [String]
       let traits: [String: [String]]
       let databases: [String]
-      let valid_until: Date
+      let validUntil: Date
+
+      enum CodingKeys: String, CodingKey {
+        case profileURL = "profile_url"
+        case username, cluster, roles, traits, databases
+        case validUntil = "valid_until"
+      }
     }
     let active: Active
     let profiles: [Active]
@@ -98,8 +104,8 @@ struct Status: AsyncParsableCommand {
       let profile = try ProfileStore().current()
       guard format != .text else { return print(Self.text(profile)) }
       let active = Listing.Active(
-        profile_url: "https://\(profile.proxy)", username: profile.user, cluster: profile.cluster, roles: profile.roles,
-        traits: profile.traits, databases: profile.databases.map(\.name), valid_until: profile.validUntil)
+        profileURL: "https://\(profile.proxy)", username: profile.user, cluster: profile.cluster, roles: profile.roles,
+        traits: profile.traits, databases: profile.databases.map(\.name), validUntil: profile.validUntil)
       print(try Terminal.formatted(Listing(active: active, profiles: []), format))
     }
   }

@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites build test unit end-to-end demo bench fmt lint clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+prerequisites: ## Install what building and testing need (Debian 12)
+	@Tests/install-prerequisites.sh
+
+build: prerequisites ## Release binaries in .build/release
+	swift build -c release
+
+demo: build ## Play the whole guide, with a real psql session at the end
+	@Tests/Demo/demo.sh
+
+test: build unit end-to-end ## All tests
+
+unit: prerequisites
+	@Tests/fetch-sigv4-suite.sh .build/sigv4
+	SIGV4_SUITE_DIR=$(CURDIR)/.build/sigv4 swift test
+
+end-to-end: build
+	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/AWSEmulator Tests/EndToEnd
+
+bench: build ## Side by side: direct, PgBouncer, Sallyport
+	.venv/bin/python Benchmarks/bench.py
+
+fmt: ## Format the Swift sources
+	swift format -i --configuration .swift-format -r Package.swift Sources Tests
+
+lint: ## Check the format
+	swift format lint --strict --configuration .swift-format -r Package.swift Sources Tests
+
+clean: ## Remove what builds made
+	rm -rf .build .venv

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs what building and testing need on Debian 12 and is not there yet; says what it does. Safe to repeat.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(libssl-dev liburing-dev libsqlite3-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
+  python3-venv procps)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "Installing Debian packages: ${missing[*]}"
+  run=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "Not root and no sudo: install them by hand, then try again." >&2; exit 1; }
+    run=(sudo)
+  fi
+  "${run[@]}" apt-get update -q
+  "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+if ! .venv/bin/python -c 'import asyncpg, botocore, cryptography, psycopg, pytest, pytest_timeout' 2>/dev/null; then
+  echo "Installing Python packages for the tests into .venv"
+  # Debian's own Python: it brings what python3-venv belongs to.
+  /usr/bin/python3 -m venv .venv
+  .venv/bin/pip install --quiet --disable-pip-version-check \
+    botocore cryptography 'psycopg[binary]' asyncpg pytest pytest-timeout
+fi
+
+command -v swift >/dev/null || { echo "Swift 6.2 or newer is needed on PATH: see https://www.swift.org/install" >&2; exit 1; }
