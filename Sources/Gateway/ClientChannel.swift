@@ -108,7 +108,9 @@ final class ClientChannel: TLSChannel {
       write([UInt8(ascii: "N")])
     case .cancel(let processID, let secret):
       cancel(processID: processID, secret: secret)
-      close()
+      // Whatever came of it, the answer is the same: the end of the connection, over TLS with its close_notify.
+      phase = .over
+      finish()
     case .startup(let parameters, _):
       guard phase == .startup else {
         refuse(

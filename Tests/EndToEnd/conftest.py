@@ -1,0 +1,248 @@
+"""One cluster for the whole run: real PostgreSQL over TLS, the AWS emulator, the release binaries."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import types
+import urllib.request
+
+import psycopg
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("SALLYPORT_BIN", ROOT / ".build/release"))
+HOST = "some-workgroup.123456789012.us-east-1.redshift-serverless.amazonaws.com"
+USER = "teleport-redshift-serverless-access"
+PASSWORD = "correct horse battery staple"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, what, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(what)
+
+
+def port_is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+ROLE = """version: v5
+kind: role
+metadata: {{name: {name}}}
+spec:
+  allow:
+    db_labels: {{'*': '*'}}
+    db_names: {names}
+    db_users: {users}
+  options: {options}
+"""
+
+
+class Cluster:
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.pg_port, self.aws_port, self.port = free_port(), free_port(), free_port()
+        self.pg = self.directory / "pg"
+        self.data = self.directory / "data"
+        self.config = self.directory / "teleport.yaml"
+        self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
+        self.environment = dict(
+            os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
+            SSL_CERT_FILE=str(self.directory / "bundle.pem"), TELEPORT_HOME=str(self.directory / "tsh"),
+            AWS_ENDPOINT_URL=f"http://127.0.0.1:{self.aws_port}",
+            AWS_EC2_METADATA_SERVICE_ENDPOINT=f"http://127.0.0.1:{self.aws_port}",
+            AWS_SHARED_CREDENTIALS_FILE="/nonexistent", AWS_CONFIG_FILE="/nonexistent")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            self.environment.pop(name, None)
+        self.log = self.directory / "teleport.log"
+        self.teleport = None
+        self.emulator = None
+
+    # Processes
+
+    def start(self):
+        script = ROOT / "Tests/EndToEnd/postgres.sh"
+        subprocess.run([script, "start", self.pg, str(self.pg_port)], check=True)
+        self.start_emulator()
+        shutil.copy(self.pg / "ca.pem", self.directory / "bundle.pem")
+        self.write_config(database=False)
+        self.start_teleport()
+        with open(self.directory / "bundle.pem", "a") as bundle:
+            bundle.write((self.data / "admin/ca.pem").read_text())
+        token = self.run("tctl", "tokens", "add", "--type=db", "--format=text").strip()
+        (self.directory / "token").write_text(token)
+        self.join_token = token
+        self.stop_teleport()
+        self.write_config(database=True)
+        self.start_teleport()
+
+    def start_emulator(self):
+        self.emulator = subprocess.Popen(
+            [ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/emulator.py", "--port", str(self.aws_port), "--world",
+             ROOT / "Tests/AWSEmulator/world.json", "--postgres",
+             f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev"],
+            stderr=open(self.directory / "aws.log", "a"))
+        wait_until(lambda: port_is_open(self.aws_port), "emulator")
+
+    def write_config(self, database, extra_databases="", cancel_in_clear="yes"):
+        self.config.write_text(f"""version: v3
+teleport:
+  data_dir: {self.data}
+  join_params: {{method: token, token_name: {self.directory / 'token'}}}
+auth_service: {{enabled: "yes", cluster_name: test}}
+proxy_service:
+  enabled: "yes"
+  web_listen_addr: 127.0.0.1:{self.port}
+  public_addr: localhost:{self.port}
+  cancel_in_clear: "{cancel_in_clear}"
+db_service:
+  enabled: "{'yes' if database else 'no'}"
+  databases:
+  - name: redshift
+    protocol: postgres
+    uri: 127.0.0.1:{self.pg_port}
+    static_labels: {{env: dev}}
+    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
+    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
+  - name: chained
+    protocol: postgres
+    uri: 127.0.0.1:{self.pg_port}
+    static_labels: {{env: dev}}
+    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
+    aws:
+      region: us-east-1
+      account_id: "123456789012"
+      assume_role_arn: arn:aws:iam::123456789012:role/middle
+      external_id: external-1
+      redshift_serverless: {{workgroup_name: some-workgroup}}
+  - name: untrusted
+    protocol: postgres
+    uri: 127.0.0.1:{self.pg_port}
+    static_labels: {{env: dev}}
+    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
+    tls: {{ca_cert_file: {self.pg / 'ca.pem'}, server_name: wrong.example.com}}
+{extra_databases}""")
+
+    def start_teleport(self):
+        self.teleport = subprocess.Popen(
+            [BIN / "teleport", "start"], env=self.environment, stderr=open(self.log, "a"), stdout=subprocess.DEVNULL)
+        wait_until(lambda: port_is_open(self.port) or self.teleport.poll() is not None, "teleport")
+        assert self.teleport.poll() is None, self.log.read_text()
+
+    def stop_teleport(self):
+        self.teleport.terminate()
+        self.teleport.wait(timeout=30)
+
+    def stop(self):
+        for process in (self.teleport, self.emulator):
+            if process and process.poll() is None:
+                process.terminate()
+                process.wait(timeout=30)
+        subprocess.run([ROOT / "Tests/EndToEnd/postgres.sh", "stop", self.pg], check=False)
+
+    # Tools
+
+    def tool(self, *command, home=None, stdin=None):
+        environment = dict(self.environment)
+        if home:
+            environment["TELEPORT_HOME"] = str(home)
+        return subprocess.run(
+            [BIN / command[0], *map(str, command[1:])], env=environment, input=stdin, capture_output=True, text=True,
+            timeout=60)
+
+    def run(self, *command, **options):
+        result = self.tool(*command, **options)
+        assert result.returncode == 0, f"{command}: {result.stderr}"
+        return result.stdout
+
+    def make_role(self, name, names="[dev]", users=f"[{USER}]", options="{}"):
+        text = ROLE.format(name=name, names=names, users=users, options=options)
+        self.run("tctl", "create", "--force", stdin=text)
+
+    def make_user(self, name, roles):
+        """Adds a user, sets the password through the invite and logs in; gives the home of its tsh."""
+        link = [word for word in self.run("tctl", "users", "add", name, f"--roles={roles}").split() if "https://" in word][0]
+        subprocess.run(
+            ["curl", "-sS", "--fail", "--cacert", self.environment["SSL_CERT_FILE"], "--data-urlencode",
+             f"password={PASSWORD}", "-o", "/dev/null", link], check=True)
+        return self.log_in(name)
+
+    def log_in(self, name):
+        home = self.directory / f"home-{name}"
+        self.run(
+            "tsh", "login", f"--proxy=localhost:{self.port}", f"--user={name}", "--password-file=-", home=home,
+            stdin=PASSWORD + "\n")
+        return home
+
+    def database(self, home, name="redshift", user=USER, database="dev"):
+        """Logs in to a database; gives libpq's settings."""
+        self.run("tsh", "db", "login", name, f"--db-user={user}", f"--db-name={database}", home=home)
+        environment = json.loads(self.run("tsh", "db", "env", name, "--format=json", home=home))
+        return types.SimpleNamespace(environment=environment, dsn=" ".join(
+            f"{key}='{environment[variable]}'" for key, variable in [
+                ("host", "PGHOST"), ("port", "PGPORT"), ("user", "PGUSER"), ("dbname", "PGDATABASE"), ("sslmode", "PGSSLMODE"),
+                ("sslrootcert", "PGSSLROOTCERT"), ("sslcert", "PGSSLCERT"), ("sslkey", "PGSSLKEY"),
+                ("gssencmode", "PGGSSENCMODE")]))
+
+    # AWS and the database behind
+
+    def counters(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.aws_port}/_control/counters") as answer:
+            return json.load(answer)
+
+    def secrets(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.aws_port}/_control/secrets") as answer:
+            return json.load(answer)
+
+    def faults(self, *faults):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.aws_port}/_control/faults", data=json.dumps(faults).encode(), method="POST")
+        urllib.request.urlopen(request).close()
+
+    def admin(self):
+        return psycopg.connect(
+            f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev", autocommit=True)
+
+    def audit(self):
+        return [json.loads(line) for line in (self.data / "log/events.log").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        cluster = Cluster(directory)
+        try:
+            cluster.start()
+            cluster.make_role("dev")
+            cluster.home = cluster.make_user("alice", "dev,editor")
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def redshift(cluster):
+    return cluster.database(cluster.home)
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request):
+    yield
+    if "cluster" in request.fixturenames:
+        request.getfixturevalue("cluster").faults()
