@@ -77,7 +77,8 @@ class Cluster:
 
     def start(self):
         script = ROOT / "Tests/EndToEnd/postgres.sh"
-        subprocess.run([script, "start", self.pg, str(self.pg_port)], check=True)
+        connections = os.environ.get("SALLYPORT_MAX_CONNECTIONS", "300")
+        subprocess.run([script, "start", self.pg, str(self.pg_port), connections], check=True)
         self.start_emulator()
         shutil.copy(self.pg / "ca.pem", self.directory / "bundle.pem")
         self.write_config(database=False)
