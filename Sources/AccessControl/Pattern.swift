@@ -23,7 +23,10 @@ struct Pattern {
       kind = .trait(name)
     } else if text.hasPrefix("^"), text.hasSuffix("$") {
       do {
-        kind = .expression(try NSRegularExpression(pattern: text))
+        // Valid by itself first, so that no stray parenthesis can break out of the group below.
+        _ = try NSRegularExpression(pattern: String(text.dropFirst().dropLast()))
+        // The anchors are meant for the whole, also where the pattern is an alternation.
+        kind = .expression(try NSRegularExpression(pattern: "\\A(?:\(text.dropFirst().dropLast()))\\z"))
       } catch {
         throw RoleError("'\(text)' is not a regular expression")
       }
@@ -46,9 +49,7 @@ struct Pattern {
     case .literal(let text): return text == subject
     case .glob(let parts): return Self.glob(parts, subject)
     case .expression(let expression):
-      let whole = NSRange(subject.startIndex..., in: subject)
-      // The anchors in the pattern may belong to one branch of an alternation: the whole subject has to match.
-      return expression.firstMatch(in: subject, options: .anchored, range: whole)?.range == whole
+      return expression.firstMatch(in: subject, range: NSRange(subject.startIndex..., in: subject)) != nil
     case .trait(let name):
       // A trait is data: `*` in it stands for all, as in a role, but it is never compiled as an expression.
       return (traits[name] ?? []).contains { value in

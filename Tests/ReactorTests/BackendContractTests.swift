@@ -1,0 +1,217 @@
+import Foundation
+import Glibc
+import Testing
+
+@testable import Reactor
+
+/// What a back end delivered, with borrowed bytes copied out.
+private enum Seen: Equatable {
+  case accepted, acceptFailed, connected(Int32), received([UInt8]), end, failed, sent(Int)
+
+  init(_ completion: Completion) {
+    switch completion {
+    case .accepted: self = .accepted
+    case .acceptFailed: self = .acceptFailed
+    case .connected(let errno): self = .connected(errno)
+    case .received(let bytes): self = .received(Array(bytes))
+    case .receivedEnd: self = .end
+    case .failed: self = .failed
+    case .sent(let count): self = .sent(count)
+    }
+  }
+}
+
+private func pair() throws -> (Int32, Int32) {
+  var descriptors: [Int32] = [0, 0]
+  try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &descriptors) == 0)
+  return (descriptors[0], descriptors[1])
+}
+
+/// The five rules of `CompletionBackend`, for any back end. A new one joins by one more `@Test` that calls `all`.
+private struct Contract<Backend: CompletionBackend> {
+  let make: () throws -> Backend
+  private let a = Handle(index: 3, generation: 1)
+
+  func all() throws {
+    try receiveIsMultishotUntilPaused()
+    try submittingDeliversNothing()
+    try endAndFailure()
+    try sendsAreShortWhenTheSocketIsFull()
+    try closedHandlesHearNothing()
+    try listenersAcceptMany()
+    try connectTellsRefusal()
+    try wakeEndsPoll()
+  }
+
+  private func poll(_ backend: Backend, turns: Int = 3, timeout: Int32 = 20) -> [Seen] {
+    var seen: [Seen] = []
+    for _ in 0..<turns { backend.poll(timeoutMilliseconds: timeout) { seen.append(Seen($1)) } }
+    return seen
+  }
+
+  private func receiveIsMultishotUntilPaused() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    defer { close(theirs) }
+    try backend.register(mine, as: a)
+    backend.receive(a)
+    for text in ["one", "two"] {
+      #expect(write(theirs, text, text.utf8.count) == 3)
+      #expect(poll(backend) == [.received(Array(text.utf8))])
+    }
+    backend.pause(a)
+    #expect(write(theirs, "three", 5) == 5)
+    #expect(poll(backend) == [])
+    backend.receive(a)
+    #expect(poll(backend) == [.received(Array("three".utf8))])
+    backend.close(a)
+  }
+
+  private func submittingDeliversNothing() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    defer { close(theirs) }
+    try backend.register(mine, as: a)
+    let bytes = Array("hello".utf8)
+    bytes.withUnsafeBytes { buffer in
+      backend.send(a, buffer)
+      var read = [UInt8](repeating: 0, count: 8)
+      #expect(recv(theirs, &read, 8, Int32(MSG_DONTWAIT)) == -1)
+      #expect(poll(backend) == [.sent(5)])
+      #expect(recv(theirs, &read, 8, 0) == 5)
+    }
+    backend.close(a)
+  }
+
+  private func endAndFailure() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    try backend.register(mine, as: a)
+    backend.receive(a)
+    #expect(write(theirs, "last", 4) == 4)
+    close(theirs)
+    #expect(poll(backend) == [.received(Array("last".utf8)), .end])
+    let bytes: [UInt8] = [1]
+    bytes.withUnsafeBytes { buffer in
+      backend.send(a, buffer)
+      #expect(poll(backend) == [.failed])
+    }
+    backend.close(a)
+  }
+
+  private func sendsAreShortWhenTheSocketIsFull() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    defer { close(theirs) }
+    try backend.register(mine, as: a)
+    let total = 4 << 20
+    let bytes = [UInt8](repeating: 7, count: total)
+    var drain = [UInt8](repeating: 0, count: 1 << 20)
+    var (sent, read, turns) = (0, 0, 0)
+    bytes.withUnsafeBytes { buffer in
+      backend.send(a, buffer)
+      while read < total, turns < 100_000 {
+        turns += 1
+        backend.poll(timeoutMilliseconds: 0) { _, completion in
+          guard case .sent(let count) = completion else { return }
+          sent += count
+        }
+        if sent < total, sent == read { backend.send(a, UnsafeRawBufferPointer(rebasing: buffer[sent...])) }
+        let count = recv(theirs, &drain, drain.count, Int32(MSG_DONTWAIT))
+        if count > 0 { read += count }
+      }
+    }
+    #expect(sent == total)
+    #expect(read == total)
+    backend.close(a)
+  }
+
+  private func closedHandlesHearNothing() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    let (other, otherTheirs) = try pair()
+    defer {
+      close(theirs)
+      close(otherTheirs)
+    }
+    let b = Handle(index: 4, generation: 1)
+    try backend.register(mine, as: a)
+    try backend.register(other, as: b)
+    backend.receive(a)
+    backend.receive(b)
+    #expect(write(theirs, "x", 1) == 1)
+    #expect(write(otherTheirs, "x", 1) == 1)
+    // Both are ready in one batch; whoever is served first closes both.
+    var deliveries = 0
+    backend.poll(timeoutMilliseconds: 100) { _, _ in
+      deliveries += 1
+      backend.close(a)
+      backend.close(b)
+    }
+    #expect(deliveries == 1)
+    // The slot lives on under another generation: nothing of the past reaches it.
+    let (fresh, freshTheirs) = try pair()
+    defer { close(freshTheirs) }
+    try backend.register(fresh, as: Handle(index: 3, generation: 2))
+    backend.receive(a)
+    #expect(poll(backend) == [])
+    backend.close(Handle(index: 3, generation: 2))
+  }
+
+  private func listenersAcceptMany() throws {
+    let backend = try make()
+    let listener = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
+    let address = try #require(Sockets.localAddress(listener))
+    try backend.register(listener, as: a)
+    backend.accept(a)
+    var clients: [Int32] = []
+    for _ in 0..<200 {
+      let client = try Sockets.open(AF_INET)
+      _ = address.withSockAddr { Glibc.connect(client, $0, $1) }
+      clients.append(client)
+    }
+    var accepted = 0
+    for _ in 0..<50 where accepted < 200 {
+      backend.poll(timeoutMilliseconds: 20) { _, completion in
+        guard case .accepted(let descriptor) = completion else { return }
+        accepted += 1
+        close(descriptor)
+      }
+    }
+    #expect(accepted == 200)
+    for client in clients { close(client) }
+    backend.close(a)
+  }
+
+  private func connectTellsRefusal() throws {
+    let backend = try make()
+    // A port that was free a moment ago: nobody listens there.
+    let probe = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
+    let address = try #require(Sockets.localAddress(probe))
+    let live = try Sockets.open(AF_INET)
+    try backend.register(live, as: a)
+    backend.connect(a, to: address)
+    #expect(poll(backend) == [.connected(0)])
+    backend.close(a)
+    close(probe)
+    let dead = try Sockets.open(AF_INET)
+    let b = Handle(index: 5, generation: 1)
+    try backend.register(dead, as: b)
+    backend.connect(b, to: address)
+    #expect(poll(backend) == [.connected(ECONNREFUSED)])
+    backend.close(b)
+  }
+
+  private func wakeEndsPoll() throws {
+    let backend = try make()
+    let waker = backend.waker
+    Thread { waker.wake() }.start()
+    // Without the wake-up this would wait for ever.
+    backend.poll(timeoutMilliseconds: -1) { _, _ in }
+  }
+}
+
+struct BackendContractTests {
+  @Test func epoll() throws { try Contract { try EpollBackend() }.all() }
+  @Test func epollWithATinyReceiveBuffer() throws { try Contract { try EpollBackend(receiveBufferSize: 64) }.all() }
+}

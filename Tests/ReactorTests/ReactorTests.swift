@@ -1,0 +1,170 @@
+import Foundation
+import Glibc
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Reactor
+
+/// Sends back what it receives, and stops reading while the peer does not read.
+private final class Echo: Channel {
+  override func received(_ bytes: UnsafeRawBufferPointer) {
+    send(bytes)
+    guard queuedBytes > 256 * 1024 else { return }
+    pauseReceiving()
+    notifyWhenQueued(atMost: 64 * 1024)
+  }
+  override func drained() { resumeReceiving() }
+  override func receivedEnd() { closeAfterSending() }
+  override func failed(errno: Int32) { close() }
+}
+
+private final class EchoListener: Channel {
+  override func accepted(descriptor: Int32) {
+    let echo = Echo(reactor: reactor)
+    guard (try? reactor.add(echo, descriptor: descriptor)) != nil else { return }
+    echo.resumeReceiving()
+  }
+}
+
+private func withEchoServer(_ body: (SocketAddress, ReactorThread) throws -> Void) throws {
+  let listener = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
+  let address = try #require(Sockets.localAddress(listener))
+  let thread = try ReactorThread.start(index: 0) { reactor in
+    let channel = EchoListener(reactor: reactor)
+    try reactor.add(channel, descriptor: listener)
+    reactor.accept(channel)
+  }
+  defer { thread.stop() }
+  try body(address, thread)
+}
+
+private func connect(_ address: SocketAddress) throws -> Int32 {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  try #require(address.withSockAddr { Glibc.connect(descriptor, $0, $1) == 0 })
+  return descriptor
+}
+
+@Suite(.serialized) struct ReactorTests {
+  @Test func echoesMegabytesUnchangedUnderBackpressure() throws {
+    try withEchoServer { address, _ in
+      let descriptor = try connect(address)
+      let total = 32 << 20
+      var random = SeededGenerator(seed: 9)
+      let data = (0..<total / 8).flatMap { _ in withUnsafeBytes(of: random.next(), Array.init) }
+      Thread {
+        var sent = 0
+        while sent < total { sent += data.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + sent }, min(1 << 20, total - sent)) } }
+        shutdown(descriptor, Int32(SHUT_WR))
+      }.start()
+      var received: [UInt8] = []
+      received.reserveCapacity(total)
+      var buffer = [UInt8](repeating: 0, count: 1 << 16)
+      while true {
+        let count = read(descriptor, &buffer, buffer.count)
+        guard count > 0 else { break }
+        received += buffer[..<count]
+      }
+      close(descriptor)
+      #expect(received == data)
+    }
+  }
+
+  @Test func thousandsOfConnectionsLeaveNoDescriptorBehind() throws {
+    try withEchoServer { address, thread in
+      func descriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
+      let before = try descriptors()
+      for _ in 0..<2_000 {
+        let descriptor = try connect(address)
+        var byte: UInt8 = 1
+        #expect(write(descriptor, &byte, 1) == 1)
+        #expect(read(descriptor, &byte, 1) == 1)
+        close(descriptor)
+      }
+      for _ in 0..<100 where channels(thread) > 1 { usleep(10_000) }
+      #expect(channels(thread) == 1)
+      #expect(try descriptors() <= before + 1)
+    }
+  }
+
+  private func channels(_ thread: ReactorThread) -> Int {
+    let answer = DispatchSemaphore(value: 0)
+    let count = Mutex(0)
+    thread.mailbox.post { reactor in
+      count.withLock { $0 = reactor.channelCount }
+      answer.signal()
+    }
+    answer.wait()
+    return count.withLock { $0 }
+  }
+
+  @Test func postsOfManyThreadsAllArriveInOrder() throws {
+    try withEchoServer { _, thread in
+      let seen = Mutex<[Int: [Int]]>([:])
+      let done = DispatchSemaphore(value: 0)
+      DispatchQueue.concurrentPerform(iterations: 4) { sender in
+        for number in 0..<25_000 {
+          while !thread.mailbox.post({ _ in seen.withLock { $0[sender, default: []].append(number) } }) { usleep(100) }
+        }
+        thread.mailbox.post { _ in done.signal() }
+      }
+      for _ in 0..<4 { done.wait() }
+      seen.withLock { seen in for sender in 0..<4 { #expect(seen[sender] == Array(0..<25_000)) } }
+    }
+  }
+
+  @Test func fullMailboxRefuses() throws {
+    let mailbox = Mailbox(waker: try Waker(), capacity: 2)
+    #expect(mailbox.post { _ in })
+    #expect(mailbox.post { _ in })
+    #expect(!mailbox.post { _ in })
+  }
+
+  @Test func staleHandlesNameNothing() throws {
+    let reactor = try Reactor(index: 0)
+    var handles: [Handle] = []
+    for _ in 0..<100 {
+      let channel = Channel(reactor: reactor)
+      try reactor.add(channel, descriptor: Sockets.open(AF_INET))
+      #expect(reactor.channel(channel.handle) === channel)
+      handles.append(channel.handle)
+      channel.close()
+    }
+    #expect(handles.allSatisfy { reactor.channel($0) == nil })
+    #expect(Set(handles).count == 100)
+  }
+
+  @Test func sendQueueGivesBackWhatWasPutIn() {
+    let pool = ChunkPool(keep: 2)
+    var queue = SendQueue(pool: pool)
+    var random = SeededGenerator(seed: 5)
+    var (model, output): ([UInt8], [UInt8]) = ([], [])
+    for _ in 0..<3_000 {
+      if Bool.random(using: &random) {
+        let bytes = [UInt8](repeating: UInt8.random(in: .min ... .max, using: &random), count: Int.random(in: 0...100_000, using: &random))
+        bytes.withUnsafeBytes { queue.append($0) }
+        model += bytes
+      } else {
+        let part = Int.random(in: 0...queue.front.count, using: &random)
+        output += queue.front.prefix(part)
+        queue.consume(part)
+      }
+      if model.count > 50_000_000 { break }
+    }
+    while queue.count > 0 {
+      output += queue.front
+      queue.consume(queue.front.count)
+    }
+    #expect(output == model)
+    #expect(queue.front.isEmpty)
+  }
+
+  @Test func addresses() throws {
+    #expect(try #require(SocketAddress(ip: "127.0.0.1", port: 5432)).description == "127.0.0.1:5432")
+    #expect(try #require(SocketAddress(ip: "::1", port: 1)).description == "[::1]:1")
+    #expect(try #require(SocketAddress(ip: "::ffff:10.0.0.1", port: 1)).host == "10.0.0.1")
+    #expect(SocketAddress(ip: "localhost", port: 1) == nil)
+    #expect(SocketAddress(unixPath: String(repeating: "x", count: 200)) == nil)
+    #expect(SocketAddress(unixPath: "a\0b") == nil)
+  }
+}
