@@ -81,15 +81,15 @@ let package = Package(
     .executableTarget(
       name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
 
-
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
-    .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets"]),
+    .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
-    .testTarget(name: "AuthServiceTests", dependencies: ["AuthService", "Audit", "PKI", "Secrets"]),
+    .testTarget(
+      name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -6,7 +6,7 @@ dest=$1
 [ -e "$dest/get-vanilla" ] && exit 0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if ! .venv/bin/pip download --quiet --no-deps --no-build-isolation --no-binary :all: -d "$work" botocore >"$work/log" 2>&1; then
+if ! .venv/bin/pip download --quiet --no-deps --no-binary :all: -d "$work" botocore >"$work/log" 2>&1; then
   echo "SigV4 suite not available: $(tail -n 1 "$work/log")" >&2
   exit 0
 fi

@@ -37,39 +37,56 @@ public struct SigV4Signer: Sendable {
     if !request.headers.contains(where: { $0.name.lowercased() == "host" }) {
       request.headers.append(("Host", Self.host(request.url)))
     }
-    let canonical = canonicalRequest(request)
-    let scope = "\(timestamp.prefix(8))/\(region)/\(service)/aws4_request"
-    let toSign = "AWS4-HMAC-SHA256\n\(timestamp)\n\(scope)\n\(Self.hex(SHA256.hash(data: Data(canonical.text.utf8))))"
-    let signature = Self.hex(
-      HMAC<SHA256>.authenticationCode(
-        for: Data(toSign.utf8), using: signingKey(credentials, String(timestamp.prefix(8)))))
-    request.headers.append(
-      (
-        "Authorization",
-        "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope), SignedHeaders=\(canonical.signedHeaders), "
-          + "Signature=\(signature)"
-      ))
+    let components = URLComponents(url: request.url, resolvingAgainstBaseURL: false)
+    let canonical = Self.canonicalRequest(
+      method: request.method, path: components?.percentEncodedPath ?? "/", query: components?.percentEncodedQuery ?? "",
+      headers: request.headers, body: request.body)
+    request.headers.append(("Authorization", authorization(canonical, timestamp: timestamp, credentials)))
     return request
   }
 
-  func canonicalRequest(_ request: AWSRequest) -> (text: String, signedHeaders: String) {
-    let components = URLComponents(url: request.url, resolvingAgainstBaseURL: false)
-    let rawPath = components?.percentEncodedPath ?? "/"
-    let query = (components?.percentEncodedQuery ?? "").split(separator: "&").map { pair in
-      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map {
-        String($0).removingPercentEncoding ?? String($0)
-      }
-      return (Self.encode(parts[0]), Self.encode(parts.count > 1 ? parts[1] : ""))
+  /// The value of the `Authorization` header.
+  func authorization(
+    _ canonical: (text: String, signedHeaders: String), timestamp: String, _ credentials: AWSCredentials
+  ) -> String {
+    let scope = "\(timestamp.prefix(8))/\(region)/\(service)/aws4_request"
+    let toSign = "AWS4-HMAC-SHA256\n\(timestamp)\n\(scope)\n\(Self.hex(SHA256.hash(data: Data(canonical.text.utf8))))"
+    let key = signingKey(credentials, String(timestamp.prefix(8)))
+    let signature = Self.hex(HMAC<SHA256>.authenticationCode(for: Data(toSign.utf8), using: key))
+    return "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope), SignedHeaders=\(canonical.signedHeaders), "
+      + "Signature=\(signature)"
+  }
+
+  /// The canonical request and its list of signed headers; `path` and `query` as they stand in the request line.
+  static func canonicalRequest(
+    method: String, path: String, query: String, headers: [(name: String, value: String)], body: [UInt8]
+  ) -> (text: String, signedHeaders: String) {
+    let pairs = query.split(separator: "&").map { pair in
+      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        .map { String($0).removingPercentEncoding ?? String($0) }
+      return (encode(parts[0]), encode(parts.count > 1 ? parts[1] : ""))
     }
-    let canonicalQuery = query.sorted { $0 < $1 }.map { "\($0.0)=\($0.1)" }.joined(separator: "&")
+    let canonicalQuery = pairs.sorted { $0 < $1 }.map { "\($0.0)=\($0.1)" }.joined(separator: "&")
     var grouped: [String: [String]] = [:]
-    for (name, value) in request.headers { grouped[name.lowercased(), default: []].append(Self.trimmed(value)) }
+    for (name, value) in headers { grouped[name.lowercased(), default: []].append(trimmed(value)) }
     let names = grouped.keys.sorted()
-    let headers = names.map { "\($0):\((grouped[$0] ?? []).joined(separator: ","))\n" }.joined()
+    let lines = names.map { "\($0):\((grouped[$0] ?? []).joined(separator: ","))\n" }.joined()
     let signed = names.joined(separator: ";")
-    let payload = Self.hex(SHA256.hash(data: Data(request.body)))
-    let path = Self.encode(rawPath.isEmpty ? "/" : rawPath, keeping: "/")
-    return ([request.method, path, canonicalQuery, headers, signed, payload].joined(separator: "\n"), signed)
+    let canonicalPath = encode(normalized(path), keeping: "/")
+    return (
+      [method, canonicalPath, canonicalQuery, lines, signed, hex(SHA256.hash(data: Data(body)))].joined(
+        separator: "\n"), signed
+    )
+  }
+
+  /// Without empty and dot segments (RFC 3986 section 5.2.4).
+  private static func normalized(_ path: String) -> String {
+    var segments: [Substring] = []
+    for segment in path.split(separator: "/") where segment != "." {
+      if segment == ".." { _ = segments.popLast() } else { segments.append(segment) }
+    }
+    let isFolder = path.hasSuffix("/") || path.hasSuffix("/.") || path.hasSuffix("/..")
+    return "/" + segments.joined(separator: "/") + (isFolder && !segments.isEmpty ? "/" : "")
   }
 
   private func signingKey(_ credentials: AWSCredentials, _ day: String) -> SymmetricKey {

@@ -20,14 +20,16 @@ struct YAMLSection {
   /// Reads a whole file's text.
   init(text: String, file: String) throws {
     guard text.utf8.count <= Self.maximumSize else { throw ConfigurationError("\(file): larger than 1 MiB") }
-    let root: Node?
+    let root: Node
     do {
-      root = try Yams.compose(yaml: text)
+      let parser = try Parser(yaml: text)
+      root = try parser.singleRoot() ?? Node("")
+      // Nodes hold their anchors weakly; the parser keeps them until the check is over.
+      try withExtendedLifetime(parser) { try Self.checkPlain(root, file: file, depth: 0) }
     } catch let error as YamlError {
       throw ConfigurationError("\(file): \(Self.oneLine(error))")
     }
-    try self.init(root ?? Node(""), file: file, what: "the file")
-    try Self.checkPlain(node, file: file, depth: 0)
+    try self.init(root, file: file, what: "the file")
   }
 
   private init(_ node: Node, file: String, what: String) throws {

@@ -111,7 +111,7 @@ public final class ClientTLSContext: Sendable {
     box = try ContextBox(isServer: false)
     if let clientCertificate { try box.use(chainPEM: clientCertificate.chainPEM, key: clientCertificate.keyPEM) }
     guard mode != .insecure else { return }
-    SSL_CTX_set_verify(box.context, SSL_VERIFY_PEER, nil)
+    platform_tls_verify_server(box.context)
     if let trustedCAPEM {
       try box.trust(trustedCAPEM)
     } else if SSL_CTX_set_default_verify_paths(box.context) != 1 {

@@ -19,7 +19,7 @@ extension TLSFailure {
     let code = ERR_peek_last_error()
     defer { ERR_clear_error() }
     let verification = SSL_get_verify_result(ssl)
-    if verification != Int(X509_V_OK) { return certificate(verification, ssl) }
+    if verification != Int(X509_V_OK) { return certificate(verification) }
     let reasonCode = Int32(truncatingIfNeeded: code & 0x7f_ffff)
     if code == 0 || reasonCode == SSL_R_UNEXPECTED_EOF_WHILE_READING {
       return TLSFailure(reason: .truncated, message: "the peer closed the connection without ending TLS")
@@ -35,17 +35,16 @@ extension TLSFailure {
       : TLSFailure(reason: .protocolError, message: "TLS protocol error: \(text)")
   }
 
-  private static func certificate(_ result: Int, _ ssl: OpaquePointer) -> TLSFailure {
+  private static func certificate(_ result: Int) -> TLSFailure {
     let text = X509_verify_cert_error_string(result).map { String(cString: $0) } ?? "verification failed"
     switch Int32(truncatingIfNeeded: result) {
+    case X509_V_ERR_APPLICATION_VERIFICATION:
+      return TLSFailure(
+        reason: .legacyCommonName,
+        message:
+          "x509: certificate relies on legacy Common Name field, use SANs instead; have the certificate reissued "
+          + "with a Subject Alternative Name (for RDS and Redshift: rotate the SSL/TLS certificate)")
     case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
-      if platform_tls_peer_has_common_name_only(ssl) != 0 {
-        return TLSFailure(
-          reason: .legacyCommonName,
-          message:
-            "x509: certificate relies on legacy Common Name field, use SANs instead; have the certificate reissued "
-            + "with a Subject Alternative Name (for RDS and Redshift: rotate the SSL/TLS certificate)")
-      }
       return TLSFailure(
         reason: .nameMismatch,
         message: "the certificate is not for this host name; check the database's uri or set tls.server_name")

@@ -9,7 +9,8 @@ private func role(
 ) -> Role {
   Role(
     name: name, version: version,
-    spec: .init(allow: .init(databaseLabels: labels, databaseNames: names, databaseUsers: users), deny: deny, options: options))
+    spec: .init(
+      allow: .init(databaseLabels: labels, databaseNames: names, databaseUsers: users), deny: deny, options: options))
 }
 
 private func allows(
@@ -41,7 +42,9 @@ struct AccessCheckerTests {
       ("^A$", "a", false), ("{{internal.db_users}}", "t1", true), ("{{internal.nothing}}", "", false),
       ("{{external.db_users}}", "t2", true), ("{{internal.db_users}}", "{{internal.db_users}}", false),
     ] {
-      #expect(allows([role(users: [pattern])], users: [subject], traits: ["db_users": ["t1", "t2"]]) == matches, "\(pattern) \(subject)")
+      #expect(
+        allows([role(users: [pattern])], users: [subject], traits: ["db_users": ["t1", "t2"]]) == matches,
+        "\(pattern) \(subject)")
     }
   }
 
@@ -71,7 +74,10 @@ struct AccessCheckerTests {
   @Test func strictestLimitsCount() throws {
     let roles = [
       role("a", options: .init(maxSessionTTL: GoDuration("8h"), clientIdleTimeout: GoDuration("never"))),
-      role("b", options: .init(maxSessionTTL: GoDuration("1h30m"), clientIdleTimeout: GoDuration("10m"), disconnectExpiredCertificate: true)),
+      role(
+        "b",
+        options: .init(
+          maxSessionTTL: GoDuration("1h30m"), clientIdleTimeout: GoDuration("10m"), disconnectExpiredCertificate: true)),
     ]
     let checker = AccessChecker(roles: roles, traits: [:])
     #expect(checker.maxSessionTTL == 5400)
@@ -89,8 +95,9 @@ struct AccessCheckerTests {
   }
 
   @Test func refusalsSayWhatWouldHelp() {
-    guard case .denied(let reason, let mend) = AccessChecker(roles: [role(users: ["x"])], traits: [:]).decide(
-      DatabaseAccess(labels: [:], databaseName: "d", databaseUsers: ["u"]))
+    guard
+      case .denied(let reason, let mend) = AccessChecker(roles: [role(users: ["x"])], traits: [:]).decide(
+        DatabaseAccess(labels: [:], databaseName: "d", databaseUsers: ["u"]))
     else { return #expect(Bool(false)) }
     #expect(reason.contains("'u'"))
     #expect(mend.contains("db_users"))

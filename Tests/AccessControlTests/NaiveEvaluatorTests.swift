@@ -36,7 +36,8 @@ private enum Naive {
       if selector == nil, role.version == "v3" || role.version == "v4" { selector = ["*": ["*"]] }
       let byLabel = selects(selector, database)
       let byName = role.spec.allow.databaseNames.filter { matches($0, name) }.count > 0
-      let byUser = role.spec.allow.databaseUsers.filter { pattern in users.filter { matches(pattern, $0) }.count > 0 }.count > 0
+      let byUser =
+        role.spec.allow.databaseUsers.filter { pattern in users.filter { matches(pattern, $0) }.count > 0 }.count > 0
       if byLabel && byName && byUser { return true }
     }
     return false
@@ -47,7 +48,8 @@ struct NaiveEvaluatorTests {
   @Test func agreesOnHundredThousandRandomRoleSets() {
     var random = SeededGenerator(seed: 42)
     func pick<Item>(_ items: [Item], _ atMost: Int) -> [Item] {
-      (0..<Int.random(in: 0...atMost, using: &random)).map { _ in items[Int.random(in: 0..<items.count, using: &random)] }
+      (0..<Int.random(in: 0...atMost, using: &random)).map { _ in items[Int.random(in: 0..<items.count, using: &random)]
+      }
     }
     func selector() -> [String: Role.Values]? {
       switch Int.random(in: 0..<6, using: &random) {
@@ -75,10 +77,13 @@ struct NaiveEvaluatorTests {
           spec: .init(
             allow: .init(databaseLabels: selector(), databaseNames: pick(names, 2), databaseUsers: pick(users, 2)),
             deny: isDenying
-              ? .init(databaseLabels: Bool.random(using: &random) ? selector() : nil, databaseNames: pick(["reports", "x"], 1), databaseUsers: pick(["bob", "x*"], 1))
+              ? .init(
+                databaseLabels: Bool.random(using: &random) ? selector() : nil,
+                databaseNames: pick(["reports", "x"], 1), databaseUsers: pick(["bob", "x*"], 1))
               : .init()))
       }
-      let database = Dictionary(uniqueKeysWithValues: Naive.labels.compactMap { key, values in pick(values, 1).first.map { (key, $0) } })
+      let database = Dictionary(
+        uniqueKeysWithValues: Naive.labels.compactMap { key, values in pick(values, 1).first.map { (key, $0) } })
       let name = ["dev", "reports", "other"][Int.random(in: 0..<3, using: &random)]
       let user = [["alice", "arn:x:alice"], ["bob"], ["carol"]][Int.random(in: 0..<3, using: &random)]
       let decision = AccessChecker(roles: roles, traits: [:])

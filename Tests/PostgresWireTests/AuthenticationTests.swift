@@ -17,7 +17,9 @@ struct AuthenticationTests {
   private let password = Secret(utf8: "pencil")
   private let r = UInt8(ascii: "R")
 
-  private func login(verified: Bool = true, nonce: String = "rOprNGfwEbeRWgbNEkqO", endPoint: [UInt8]? = nil) -> ServerAuthentication {
+  private func login(verified: Bool = true, nonce: String = "rOprNGfwEbeRWgbNEkqO", endPoint: [UInt8]? = nil)
+    -> ServerAuthentication
+  {
     ServerAuthentication(
       user: "user", password: password, tlsServerEndPoint: endPoint, isTLSVerified: verified, nonce: Array(nonce.utf8))
   }
@@ -29,7 +31,9 @@ struct AuthenticationTests {
     let challenge = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
     let keys = try client.serverFirst(Array(challenge.utf8), password: password).run()
     // StoredKey and ServerKey for "pencil", this salt and 4096 rounds, from PostgreSQL's own scram_build_secret.
-    #expect(keys.serverKey.withBytes { Base64.encode(Array($0)) } == Array("wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=".utf8))
+    #expect(
+      keys.serverKey.withBytes { Base64.encode(Array($0)) }
+        == Array("wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=".utf8))
   }
 
   @Test func scramRefusesWhatIsNotTrustworthy() throws {
@@ -37,11 +41,14 @@ struct AuthenticationTests {
       "r=other,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
       "r=rOprNGfwEbeRWgbNEkqOx,s=,i=4096", "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4095",
       "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1000001", "r=rOprNGfwEbeRWgbNEkqOx,s=!!!!,i=4096",
-      "r=rOprNGfwEbeRWgbNEkqO" + String(repeating: "x", count: 300) + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "", ",,,", "m=x",
+      "r=rOprNGfwEbeRWgbNEkqO" + String(repeating: "x", count: 300) + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "", ",,,",
+      "m=x",
     ] {
       var session = login()
       _ = try session.handle(type: r, body: request(10, Array("SCRAM-SHA-256\0\0".utf8)))
-      #expect(throws: AuthenticationFailure.self) { try session.handle(type: r, body: request(11, Array(challenge.utf8))) }
+      #expect(throws: AuthenticationFailure.self) {
+        try session.handle(type: r, body: request(11, Array(challenge.utf8)))
+      }
     }
   }
 

@@ -40,7 +40,9 @@ struct MessageScannerTests {
       for _ in 0..<Int.random(in: 1...6, using: &random) {
         let isBad = Int.random(in: 0..<20, using: &random) == 0
         let body = Int.random(in: 0...12, using: &random)
-        stream.append(isBad ? UInt8.random(in: .min ... .max, using: &random) : types[Int.random(in: 0..<types.count, using: &random)])
+        stream.append(
+          isBad
+            ? UInt8.random(in: .min ... .max, using: &random) : types[Int.random(in: 0..<types.count, using: &random)])
         stream.append(uint32: isBad ? UInt32.random(in: .min ... .max, using: &random) : UInt32(body + 4))
         stream += [UInt8](repeating: 0x44, count: body)
       }

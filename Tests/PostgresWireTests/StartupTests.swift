@@ -55,7 +55,9 @@ struct StartupTests {
     #expect(try parse(whole)?.consumed == whole.count)
   }
 
-  @Test func databaseDefaultsToUser() throws { #expect(try parameters(startup([("user", "alice")])).database == "alice") }
+  @Test func databaseDefaultsToUser() throws {
+    #expect(try parameters(startup([("user", "alice")])).database == "alice")
+  }
 
   @Test(arguments: [
     packet(3 << 16, Array("user\0a".utf8)), packet(3 << 16, Array("user\0a\0".utf8)),
@@ -78,7 +80,8 @@ struct StartupTests {
   }
 
   @Test(arguments: [
-    ("false", false), ("F", false), ("no", false), ("off", false), ("of", false), ("0", false), ("o", true), ("true", true),
+    ("false", false), ("F", false), ("no", false), ("off", false), ("of", false), ("0", false), ("o", true),
+    ("true", true),
     ("database", true), ("1", true), ("on", true), ("", true), ("nonsense", true),
   ])
   func replicationSpellings(value: String, wanted: Bool) throws {
@@ -88,7 +91,8 @@ struct StartupTests {
   @Test func parametersAreRelayedInOrderExceptOurs() throws {
     let asked = try parameters(
       startup([
-        ("user", "a"), ("DateStyle", "ISO"), ("database", "b"), ("replication", "no"), ("options", "-c x=y"), ("_pq_.z", "1"),
+        ("user", "a"), ("DateStyle", "ISO"), ("database", "b"), ("replication", "no"), ("options", "-c x=y"),
+        ("_pq_.z", "1"),
       ]))
     let sent = try parameters(try asked.relayed(user: "IAMR:role", database: "dev"))
     #expect(sent.user == "IAMR:role")
@@ -101,8 +105,12 @@ struct StartupTests {
   @Test func garbageNeverTraps() {
     var random = SeededGenerator(seed: 1)
     for _ in 0..<100_000 {
-      var bytes = (0..<Int.random(in: 0...40, using: &random)).map { _ in UInt8.random(in: .min ... .max, using: &random) }
-      if Bool.random(using: &random), bytes.count >= 8 { bytes.replaceSubrange(0..<8, with: [0, 0, 0, UInt8(bytes.count), 0, 3, 0, 0]) }
+      var bytes = (0..<Int.random(in: 0...40, using: &random)).map { _ in
+        UInt8.random(in: .min ... .max, using: &random)
+      }
+      if Bool.random(using: &random), bytes.count >= 8 {
+        bytes.replaceSubrange(0..<8, with: [0, 0, 0, UInt8(bytes.count), 0, 3, 0, 0])
+      }
       _ = try? parse(bytes)
     }
   }

@@ -6,7 +6,11 @@ import Testing
 
 /// What a back end delivered, with borrowed bytes copied out.
 private enum Seen: Equatable {
-  case accepted, acceptFailed, connected(Int32), received([UInt8]), end, failed, sent(Int)
+  case accepted, acceptFailed
+  case connected(Int32)
+  case received([UInt8])
+  case end, failed
+  case sent(Int)
 
   init(_ completion: Completion) {
     switch completion {

@@ -54,7 +54,11 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
       let data = (0..<total / 8).flatMap { _ in withUnsafeBytes(of: random.next(), Array.init) }
       Thread {
         var sent = 0
-        while sent < total { sent += data.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + sent }, min(1 << 20, total - sent)) } }
+        while sent < total {
+          sent += data.withUnsafeBytes {
+            write(descriptor, $0.baseAddress.map { $0 + sent }, min(1 << 20, total - sent))
+          }
+        }
         shutdown(descriptor, Int32(SHUT_WR))
       }.start()
       var received: [UInt8] = []
@@ -141,7 +145,9 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     var (model, output): ([UInt8], [UInt8]) = ([], [])
     for _ in 0..<3_000 {
       if Bool.random(using: &random) {
-        let bytes = [UInt8](repeating: UInt8.random(in: .min ... .max, using: &random), count: Int.random(in: 0...100_000, using: &random))
+        let bytes = [UInt8](
+          repeating: UInt8.random(in: .min ... .max, using: &random), count: Int.random(in: 0...100_000, using: &random)
+        )
         bytes.withUnsafeBytes { queue.append($0) }
         model += bytes
       } else {

@@ -37,12 +37,16 @@ struct TimerWheelTests {
             return #expect(Bool(false), "fired early, twice or after cancelling")
           }
         }
-        guard !model.values.contains(where: { $0.deadline + 16 < now }) else { return #expect(Bool(false), "lost a timer") }
+        guard !model.values.contains(where: { $0.deadline + 16 < now }) else {
+          return #expect(Bool(false), "lost a timer")
+        }
         guard wheel.count == model.count else { return #expect(wheel.count == model.count) }
       }
-      if model.count > 300 { model.keys.sorted().prefix(100).forEach { key in
-        if let entry = model.removeValue(forKey: key) { wheel.cancel(entry.id) }
-      } }
+      if model.count > 300 {
+        for key in model.keys.sorted().prefix(100) {
+          if let entry = model.removeValue(forKey: key) { wheel.cancel(entry.id) }
+        }
+      }
     }
     #expect(fired > 10_000)
   }

@@ -35,6 +35,9 @@ void platform_tls_require_protocol(SSL *ssl);
 // Server: sessions that negotiate `http/1.1` present the certificate of `web` instead.
 int platform_tls_set_web_context(SSL_CTX *context, SSL_CTX *web);
 
+// Client: verifies the server's certificate. A name in the Common Name alone is X509_V_ERR_APPLICATION_VERIFICATION.
+void platform_tls_verify_server(SSL_CTX *context);
+
 // Client: checks the name against the SANs only, never the Common Name. `address` nonzero: an IP literal.
 int platform_tls_expect_name(SSL *ssl, const char *name, int is_address);
 int platform_tls_send_server_name(SSL *ssl, const char *name);
@@ -50,6 +53,4 @@ unsigned int platform_tls_end_point(SSL *ssl, uint8_t *digest, unsigned int capa
 // DER of the peer's certificate: bytes written into a buffer to free with platform_free, or 0.
 int platform_tls_peer_certificate(SSL *ssl, uint8_t **der);
 void platform_free(void *pointer);
-// Whether the peer's certificate has a name in its Common Name only.
-int platform_tls_peer_has_common_name_only(SSL *ssl);
 #endif

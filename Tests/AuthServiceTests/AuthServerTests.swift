@@ -1,0 +1,181 @@
+import AccessControl
+import Audit
+import ControlAPI
+import Foundation
+import PKI
+import Secrets
+import Testing
+
+@testable import AuthService
+
+private let password = "correct horse battery staple"
+
+/// An Auth Service on a directory of its own, removed afterwards.
+private func withServer(_ body: (AuthServer, String) async throws -> Void) async throws {
+  let directory = NSTemporaryDirectory() + "auth-\(UUID().uuidString)"
+  defer { try? FileManager.default.removeItem(atPath: directory) }
+  try PrivateFile.makeDirectory(directory)
+  try await body(try open(directory), directory)
+}
+
+private func open(_ directory: String) throws -> AuthServer {
+  try AuthServer(
+    dataDirectory: directory, clusterName: "test", publicAddress: "localhost:3080",
+    audit: AuditLog(path: directory + "/events.log"))
+}
+
+private func secret(_ invite: Invite) -> String { String(invite.url.split(separator: "/").last ?? "") }
+
+private func login(_ server: AuthServer, _ name: String, _ password: String, ttl: Int? = nil) async throws
+  -> LoginResponse
+{
+  let request = try KeyPair.generate().signingRequestPEM(commonName: "someone else")
+  return try await server.login(
+    LoginRequest(username: name, password: password, signingRequestPEM: request, ttlSeconds: ttl), from: "127.0.0.1")
+}
+
+private func der(_ pem: String) -> [UInt8] {
+  Array(Data(base64Encoded: pem.split(separator: "\n").filter { !$0.hasPrefix("-----") }.joined()) ?? Data())
+}
+
+@Suite(.serialized) struct AuthServerTests {
+  @Test func loginGivesACertificateWhoseFieldsTheServerDecides() async throws {
+    try await withServer { server, _ in
+      let invite = try server.addUser(
+        UserListing(name: "alice", roles: ["access"], traits: ["db_users": ["u"]]), by: "test")
+      _ = try server.acceptInvite(secret(invite), password: Secret(utf8: password))
+      let response = try await login(server, "alice", password, ttl: 3600)
+      let identity = try UserIdentity(certificateDER: der(response.certificatePEM))
+      #expect(identity.username == "alice")
+      #expect(identity.roles == ["access"])
+      #expect(identity.traits == ["db_users": ["u"]])
+      #expect(identity.route == nil)
+      #expect(abs(identity.notValidAfter.timeIntervalSinceNow - 3600) < 60)
+      await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+        try await login(server, "alice", "wrong password")
+      }
+      await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+        try await login(server, "nobody", password)
+      }
+    }
+  }
+
+  @Test func tenWrongPasswordsCloseTheAccountForAWhile() async throws {
+    let gate = PasswordGate()
+    let now = Date()
+    for _ in 0..<10 {
+      try await gate.enter("a", now: now)
+      await gate.leave("a", succeeded: false, now: now)
+    }
+    await #expect(throws: AuthError.self) { try await gate.enter("a", now: now) }
+    try await gate.enter("b", now: now)
+    try await gate.enter("a", now: now + 301)
+  }
+
+  @Test func invitesAndTheirBounds() async throws {
+    try await withServer { server, _ in
+      let invite = try server.addUser(UserListing(name: "bob", roles: [], traits: [:]), by: "test")
+      #expect(throws: AuthError.self) { try server.acceptInvite(secret(invite), password: Secret(utf8: "short")) }
+      #expect(throws: AuthError.self) {
+        try server.acceptInvite("0" + secret(invite).dropFirst(), password: Secret(utf8: password))
+      }
+      // Of many at once, one wins.
+      let winners = await withTaskGroup(of: Bool.self) { group in
+        for _ in 0..<8 {
+          group.addTask { (try? server.acceptInvite(secret(invite), password: Secret(utf8: password))) != nil }
+        }
+        return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+      }
+      #expect(winners == 1)
+    }
+  }
+
+  @Test func joinTokens() async throws {
+    try await withServer { server, _ in
+      let token = try #require(try server.addToken(TokenRequest(roles: ["db"], ttlSeconds: 600), by: "test").token)
+      for wrong in [nil, "", "x", token + "x", "0" + token.dropFirst(), String(repeating: "a", count: 1 << 20)] {
+        #expect(throws: AuthError.self) { try server.join(service: "db", token: wrong) }
+      }
+      #expect(throws: AuthError.self) { try server.join(service: "proxy", token: token) }
+      try server.join(service: "db", token: token)
+      // Joined once, the token is needed no more.
+      try server.join(service: "db", token: nil)
+      #expect(try server.tokens().allSatisfy { $0.token == nil })
+      #expect(throws: AuthError.self) {
+        try server.addToken(TokenRequest(roles: ["root"], ttlSeconds: 600), by: "test")
+      }
+      #expect(throws: AuthError.self) { try server.addToken(TokenRequest(roles: ["db"], ttlSeconds: 0), by: "test") }
+    }
+  }
+
+  @Test func effectiveRolesAreThoseOfTheCertificateThatTheUserStillHas() async throws {
+    try await withServer { server, _ in
+      _ = try server.addUser(UserListing(name: "carol", roles: ["editor", "access"], traits: [:]), by: "test")
+      let identity = UserIdentity(username: "carol", roles: ["editor"], clusterName: "test")
+      #expect(try server.checker(for: identity).allows("create", on: "role"))
+      _ = try server.updateUser("carol", UserUpdate(roles: ["access"]), by: "test")
+      #expect(!(try server.checker(for: identity).allows("create", on: "role")))
+      try server.removeUser("carol", by: "test")
+      #expect(throws: AuthError.self) { try server.checker(for: identity) }
+      #expect(throws: AuthError.self) {
+        try server.checker(for: UserIdentity(username: "carol", roles: ["editor"], clusterName: "other"))
+      }
+    }
+  }
+
+  @Test func rolesAreReplacedOnlyByForceAndKeptWhileHeld() async throws {
+    try await withServer { server, _ in
+      let role = Role(name: "r", spec: .init())
+      #expect(try !server.putRole(RoleRequest(role: role, force: false), by: "test").replaced)
+      #expect(throws: AuthError.self) { try server.putRole(RoleRequest(role: role, force: false), by: "test") }
+      #expect(try server.putRole(RoleRequest(role: role, force: true), by: "test").replaced)
+      _ = try server.addUser(UserListing(name: "dan", roles: ["r"], traits: [:]), by: "test")
+      #expect(throws: AuthError.self) { try server.removeRole("r", by: "test") }
+      #expect(throws: AuthError.self) {
+        try server.addUser(UserListing(name: "eve", roles: ["nothing"], traits: [:]), by: "test")
+      }
+      #expect(throws: AuthError.self) {
+        try server.addUser(UserListing(name: "../eve", roles: [], traits: [:]), by: "test")
+      }
+    }
+  }
+
+  @Test func stateSurvivesAndAuthoritiesStay() async throws {
+    let directory = NSTemporaryDirectory() + "auth-\(UUID().uuidString)"
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    try PrivateFile.makeDirectory(directory)
+    let pins: [String]
+    do {
+      let server = try open(directory)
+      pins = try server.pins()
+      _ = try server.addUser(UserListing(name: "fay", roles: [], traits: [:]), by: "test")
+      #expect(throws: AuthError.self) { try open(directory) }
+    }
+    let server = try open(directory)
+    #expect(try server.pins() == pins)
+    #expect(try server.users().map(\.name) == ["fay"])
+  }
+
+  @Test func damagedOrReadableStateIsRefused() throws {
+    for damage in 0..<3 {
+      let directory = NSTemporaryDirectory() + "auth-\(UUID().uuidString)"
+      defer { try? FileManager.default.removeItem(atPath: directory) }
+      try PrivateFile.makeDirectory(directory)
+      do { _ = try open(directory) }
+      let path = directory + "/state.sqlite"
+      switch damage {
+      case 0: chmod(path, 0o644)
+      case 1:
+        try Data("this is no database, and long enough to be read as one".utf8).write(to: URL(fileURLWithPath: path))
+      default:
+        for suffix in ["-wal", "-shm"] where FileManager.default.fileExists(atPath: path + suffix) {
+          try FileManager.default.removeItem(atPath: path + suffix)
+        }
+        let file = try #require(FileHandle(forUpdatingAtPath: path))
+        try file.write(contentsOf: Data(repeating: 0xff, count: 64))
+      }
+      if damage > 0 { chmod(path, 0o600) }
+      #expect(throws: (any Error).self) { try open(directory) }
+    }
+  }
+}

@@ -1,0 +1,223 @@
+import Foundation
+import PKI
+import Secrets
+import TestSupport
+import Testing
+
+@testable import TLS
+
+/// One end of a connection in memory: ciphertext goes into a box.
+private final class End {
+  final class Box { var bytes: [UInt8] = [] }
+  let box = Box()
+  private(set) var session: TLSSession!
+
+  private var output: TLSOutput {
+    TLSOutput(context: Unmanaged.passUnretained(box).toOpaque()) { context, bytes, count in
+      guard let context else { return }
+      Unmanaged<Box>.fromOpaque(context).takeUnretainedValue().bytes += UnsafeRawBufferPointer(
+        start: bytes, count: count)
+    }
+  }
+
+  init(server: ServerTLSContext, requiresALPN: Bool = false) {
+    session = TLSSession(server: server, output: output, requiresALPN: requiresALPN)
+  }
+  init(client: ClientTLSContext, name: String) {
+    session = TLSSession(client: client, serverName: name, output: output)
+  }
+}
+
+/// Moves ciphertext between both ends in pieces of `piece` bytes until both are done or one fails.
+private func shake(_ client: End, _ server: End, piece: Int = .max) -> (client: TLSFailure?, server: TLSFailure?) {
+  var done: (Bool, Bool) = (false, false)
+  func step(_ end: End, _ isDone: inout Bool, from other: End) -> TLSFailure? {
+    let taken = Array(other.box.bytes.prefix(piece))
+    other.box.bytes.removeFirst(taken.count)
+    return taken.withUnsafeBytes { bytes in
+      end.session.setInput(bytes)
+      defer { end.session.clearInput() }
+      guard !isDone else {
+        var scratch = [UInt8](repeating: 0, count: 1)
+        if case .failed(let failure) = scratch.withUnsafeMutableBytes({ end.session.read(into: $0) }) { return failure }
+        return nil
+      }
+      switch end.session.handshake() {
+      case .complete: isDone = true
+      case .needsInput: break
+      case .failed(let failure): return failure
+      }
+      return nil
+    }
+  }
+  for _ in 0..<100_000 {
+    if let failure = step(client, &done.0, from: server) { return (failure, step(server, &done.1, from: client)) }
+    if let failure = step(server, &done.1, from: client) { return (step(client, &done.0, from: server), failure) }
+    if done == (true, true), client.box.bytes.isEmpty, server.box.bytes.isEmpty { break }
+  }
+  return (nil, nil)
+}
+
+private struct Authorities {
+  let host: CertificateAuthority
+  let user: CertificateAuthority
+  let server: ServerTLSContext
+
+  init(names: [String] = ["localhost", "127.0.0.1"]) throws {
+    host = try .make(.host, clusterName: "test")
+    user = try .make(.user, clusterName: "test")
+    let certificate = try host.issueHost(names: names, notAfter: Date() + 3600)
+    server = try ServerTLSContext(
+      certificateChainPEM: certificate.certificatePEM, privateKeyPEM: certificate.key.pem,
+      clientCAPEMs: [try user.certificatePEM],
+      applicationProtocols: ["postgresql", "http/1.1"])
+  }
+
+  func client(_ mode: ClientTLSContext.Mode = .verifyFull, certificate: (String, Secret)? = nil) throws
+    -> ClientTLSContext
+  {
+    try ClientTLSContext(mode: mode, trustedCAPEM: try host.certificatePEM, clientCertificate: certificate)
+  }
+
+  func userCertificate(_ authority: CertificateAuthority? = nil, end: Date = Date() + 3600) throws -> (String, Secret) {
+    let key = KeyPair.generate()
+    let identity = UserIdentity(username: "alice", roles: [], clusterName: "test")
+    let request = try key.signingRequestPEM(commonName: "alice")
+    return (try (authority ?? user).issue(identity, signingRequestPEM: request, notAfter: end), key.pem)
+  }
+}
+
+struct TLSSessionTests {
+  @Test(arguments: [1, 7, 1000, Int.max]) func dataPassesBothWaysHoweverItIsCut(piece: Int) throws {
+    let authorities = try Authorities()
+    let client = End(client: try authorities.client(certificate: try authorities.userCertificate()), name: "localhost")
+    let server = End(server: authorities.server)
+    let failure = shake(client, server, piece: piece)
+    #expect(failure.client == nil && failure.server == nil)
+    #expect(server.session.peerCertificateDER != nil)
+    #expect(server.session.serverName == "localhost")
+    #expect(client.session.isPeerVerified)
+    #expect(client.session.protocolVersion == "TLSv1.3")
+    #expect(client.session.serverEndPointHash()?.count == 32)
+    // Small pieces are cut off the front of an array: what they cost grows with the square.
+    let size = piece < 1000 ? 40_000 : piece == 1000 ? 400_000 : 10_000_000
+    let data = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+    for (from, to) in [(client, server), (server, client)] {
+      #expect(data.withUnsafeBytes { from.session.write($0) } == nil)
+      var received: [UInt8] = []
+      var scratch = [UInt8](repeating: 0, count: 20_000)
+      while !from.box.bytes.isEmpty {
+        let part = Array(from.box.bytes.prefix(min(piece, 1 << 20)))
+        from.box.bytes.removeFirst(part.count)
+        part.withUnsafeBytes { bytes in
+          to.session.setInput(bytes)
+          while case .bytes(let count) = scratch.withUnsafeMutableBytes({ to.session.read(into: $0) }) {
+            received += scratch[..<count]
+          }
+          #expect(to.session.unreadInput == 0)
+          to.session.clearInput()
+        }
+      }
+      #expect(received == data)
+    }
+  }
+
+  @Test func clientCertificatesOfOthersAreRefused() throws {
+    let authorities = try Authorities()
+    let sameName = try CertificateAuthority.make(.user, clusterName: "test")
+    let hostAsUser = try authorities.host.issueHost(names: ["x"], notAfter: Date() + 3600)
+    for (certificate, reason) in [
+      (try authorities.userCertificate(sameName), TLSFailure.Reason.untrustedIssuer),
+      (try authorities.userCertificate(end: Date() - 10), .expired),
+      ((hostAsUser.certificatePEM, hostAsUser.key.pem), .untrustedIssuer),
+    ] {
+      let client = End(client: try authorities.client(certificate: certificate), name: "localhost")
+      let server = End(server: authorities.server)
+      let failure = shake(client, server)
+      let isSameCAKey = failure.server?.reason == .badCertificate && reason == .untrustedIssuer
+      #expect(failure.server?.reason == reason || isSameCAKey)
+    }
+    let anonymous = End(client: try authorities.client(), name: "localhost")
+    let server = End(server: authorities.server)
+    #expect(shake(anonymous, server).server == nil)
+    #expect(server.session.peerCertificateDER == nil)
+  }
+
+  @Test func serverNamesAreCheckedAgainstTheSANs() throws {
+    let authorities = try Authorities(names: ["db.example.com", "*.wild.example.com", "127.0.0.1"])
+    for (name, isGood) in [
+      ("db.example.com", true), ("127.0.0.1", true), ("a.wild.example.com", true), ("a.b.wild.example.com", false),
+      ("wild.example.com", false), ("other.example.com", false), ("127.0.0.2", false),
+    ] {
+      let client = End(client: try authorities.client(), name: name)
+      let failure = shake(client, End(server: authorities.server)).client
+      #expect((failure == nil) == isGood, "\(name)")
+      #expect(isGood || failure?.reason == .nameMismatch, "\(name)")
+      #expect(
+        shake(End(client: try authorities.client(.verifyCA), name: name), End(server: authorities.server)).client == nil
+      )
+    }
+    let stranger = try ClientTLSContext(
+      mode: .verifyFull, trustedCAPEM: try CertificateAuthority.make(.host, clusterName: "x").certificatePEM)
+    #expect(
+      shake(End(client: stranger, name: "db.example.com"), End(server: authorities.server)).client?.reason
+        == .untrustedIssuer)
+    #expect(
+      shake(End(client: try ClientTLSContext(mode: .insecure), name: "x"), End(server: authorities.server)).client
+        == nil)
+  }
+
+  @Test func namesInTheCommonNameOnlyAreRefusedWithTheMend() throws {
+    let folder = NSTemporaryDirectory() + "tls-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
+    process.arguments = [
+      "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=old.example.com", "-keyout",
+      folder + "/key", "-out",
+      folder + "/crt",
+    ]
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    process.waitUntilExit()
+    let pem = try String(contentsOfFile: folder + "/crt", encoding: .utf8)
+    let server = try ServerTLSContext(
+      certificateChainPEM: pem,
+      privateKeyPEM: Secret(utf8: try String(contentsOfFile: folder + "/key", encoding: .utf8)),
+      clientCAPEMs: [], applicationProtocols: ["postgresql"])
+    let client = End(client: try ClientTLSContext(mode: .verifyFull, trustedCAPEM: pem), name: "old.example.com")
+    let failure = shake(client, End(server: server)).client
+    #expect(failure?.reason == .legacyCommonName)
+    #expect(failure?.message.contains("certificate relies on legacy Common Name field, use SANs instead") == true)
+  }
+
+  @Test func garbageNeverTraps() throws {
+    let authorities = try Authorities()
+    var random = SeededGenerator(seed: 11)
+    for _ in 0..<2_000 {
+      let server = End(server: authorities.server, requiresALPN: true)
+      var bytes = (0..<Int.random(in: 1...300, using: &random)).map { _ in
+        UInt8.random(in: .min ... .max, using: &random)
+      }
+      if Bool.random(using: &random) { bytes.replaceSubrange(0..<1, with: [0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3]) }
+      bytes.withUnsafeBytes { buffer in
+        server.session.setInput(buffer)
+        _ = server.session.handshake()
+        server.session.clearInput()
+      }
+    }
+  }
+
+  @Test func badContextsAreRefused() throws {
+    let authorities = try Authorities()
+    let one = try authorities.host.issueHost(names: ["a"], notAfter: Date() + 60)
+    let other = try authorities.host.issueHost(names: ["a"], notAfter: Date() + 60)
+    #expect(throws: TLSConfigurationError.self) {
+      try ServerTLSContext(
+        certificateChainPEM: one.certificatePEM, privateKeyPEM: other.key.pem, clientCAPEMs: [],
+        applicationProtocols: ["a"])
+    }
+    #expect(throws: TLSConfigurationError.self) { try ClientTLSContext(mode: .verifyFull, trustedCAPEM: "nothing") }
+  }
+}
