@@ -116,7 +116,10 @@ class TLSChannel: Channel {
         continue
       }
       switch tls.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])) {
-      case .bytes(let count): filled += count
+      case .bytes(let count):
+        filled += count
+        // A read that can only find nothing would make OpenSSL take and free a buffer for it.
+        guard tls.hasUnread else { return plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled])) }
       case .needsInput:
         if filled > 0 { plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled])) }
         return

@@ -93,6 +93,9 @@ public final class TLSSession {
   /// Lent bytes that have not been read yet.
   public var unreadInput: Int { pipe.pointee.input_count }
 
+  /// Whether another `read` could find something: lent bytes, or bytes OpenSSL has taken but not handed out.
+  public var hasUnread: Bool { pipe.pointee.input_count > 0 || SSL_has_pending(ssl) == 1 }
+
   /// Goes on with the handshake as far as the input allows.
   public func handshake() -> HandshakeStep {
     ERR_clear_error()

@@ -88,12 +88,32 @@ struct Cluster {
           try writeAdministratorIdentity(auth)
         }
       }
-      // hummingbird's lifecycle ends `api.run` on SIGTERM and SIGINT; the rest follows it.
-      try await group.next()
-      group.cancelAll()
+      group.addTask { await Self.untilTold() }
+      // The first to end is the signal, or a service that failed.
+      do {
+        try await group.next()
+      } catch {
+        running.stop()
+        throw error
+      }
       running.stop()
+      group.cancelAll()
       logger.info("stopped")
     }
+  }
+
+  /// Ends with the first SIGTERM or SIGINT.
+  private static func untilTold() async {
+    let (signals, continuation) = AsyncStream<Void>.makeStream()
+    let sources = [SIGTERM, SIGINT].map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler { continuation.finish() }
+      source.resume()
+      return source
+    }
+    for await _ in signals {}
+    for source in sources { source.cancel() }
   }
 
   private func settings(_ auth: AuthServer, _ peers: PeerRegistry) throws -> GatewaySettings {

@@ -56,7 +56,7 @@ spec:
 class Cluster:
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
-        self.pg_port, self.aws_port, self.port = free_port(), free_port(), free_port()
+        self.pg_port, self.aws_port, self.port, self.script_port = (free_port() for _ in range(4))
         self.pg = self.directory / "pg"
         self.data = self.directory / "data"
         self.config = self.directory / "teleport.yaml"
@@ -100,7 +100,7 @@ class Cluster:
             stderr=open(self.directory / "aws.log", "a"))
         wait_until(lambda: port_is_open(self.aws_port), "emulator")
 
-    def write_config(self, database, extra_databases="", cancel_in_clear="yes"):
+    def write_config(self, database, cancel_in_clear="yes"):
         self.config.write_text(f"""version: v3
 teleport:
   data_dir: {self.data}
@@ -137,7 +137,13 @@ db_service:
     static_labels: {{env: dev}}
     aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
     tls: {{ca_cert_file: {self.pg / 'ca.pem'}, server_name: wrong.example.com}}
-{extra_databases}""")
+  - name: scripted
+    protocol: postgres
+    uri: 127.0.0.1:{self.script_port}
+    static_labels: {{env: dev}}
+    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
+    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
+""")
 
     def start_teleport(self):
         self.teleport = subprocess.Popen(

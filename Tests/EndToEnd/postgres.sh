@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A throwaway PostgreSQL that plays the Redshift workgroup: TLS, scram-sha-256, no other way in over TCP.
 #   postgres.sh start DIR PORT [MAX_CONNECTIONS]   makes DIR/{data,ca.pem,ca.key,server.crt,server.key} and starts it
-#   postgres.sh stop DIR
+#   postgres.sh stop DIR       at once, as if it had crashed
+#   postgres.sh restart DIR
 set -euo pipefail
 
 bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
@@ -51,6 +52,7 @@ CONF
 
 case "${1:-}" in
   start) start "$2" "$3" "${4:-}" ;;
+  restart) as_postgres "$bin/pg_ctl" -D "$2/data" -l "$2/data/log" -w -t 60 start >/dev/null ;;
   stop) as_postgres "$bin/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null ;;
-  *) echo "usage: postgres.sh start DIR PORT [MAX_CONNECTIONS] | stop DIR" >&2; exit 2 ;;
+  *) echo "usage: postgres.sh start DIR PORT [MAX_CONNECTIONS] | stop DIR | restart DIR" >&2; exit 2 ;;
 esac

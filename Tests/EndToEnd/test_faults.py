@@ -1,0 +1,187 @@
+"""Parts that fail cost their own session only, and nothing leaks."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import time
+
+import psycopg
+import pytest
+
+from conftest import PASSWORD, USER, wait_until
+from test_refusals import log_in, message, plain, read_all
+
+
+def descriptors(cluster):
+    return len(os.listdir(f"/proc/{cluster.teleport.pid}/fd"))
+
+
+def resident_kb(cluster):
+    status = pathlib.Path(f"/proc/{cluster.teleport.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+
+
+def alive(database):
+    with psycopg.connect(database.dsn) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_killed_client_costs_its_own_session(cluster, redshift):
+    before = descriptors(cluster)
+    with psycopg.connect(redshift.dsn) as other:
+        process = subprocess.Popen(
+            ["psql", "-Xqc", "select pg_sleep(100)"], env={**os.environ, **redshift.environment}, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        process.kill()
+        process.wait()
+        assert other.execute("select 1").fetchone() == (1,)
+    wait_until(lambda: descriptors(cluster) <= before, "descriptors of the killed client to be closed")
+
+
+def test_killed_database_costs_its_sessions_and_no_more(cluster, redshift):
+    before = descriptors(cluster)
+    connection = psycopg.connect(redshift.dsn)
+    script = pathlib.Path(__file__).parent / "postgres.sh"
+    subprocess.run([script, "stop", cluster.pg], check=True)
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute("select 1")
+    connection.close()
+    with pytest.raises(psycopg.OperationalError, match="cannot reach the database"):
+        psycopg.connect(redshift.dsn)
+    subprocess.run([script, "restart", cluster.pg], check=True)
+    alive(redshift)
+    wait_until(lambda: descriptors(cluster) <= before, "descriptors of the dead sessions to be closed")
+
+
+def test_killed_aws_leaves_sessions_and_kept_logins_alone(cluster, redshift):
+    with psycopg.connect(redshift.dsn) as connection:
+        cluster.emulator.kill()
+        cluster.emulator.wait()
+        try:
+            assert connection.execute("select 1").fetchone() == (1,)
+            alive(redshift)
+        finally:
+            cluster.start_emulator()
+    alive(redshift)
+    # The new emulator knows no sessions of the old one: the server has to look for credentials again.
+    cluster.stop_teleport()
+    cluster.start_teleport()
+    alive(redshift)
+
+
+def test_ten_thousand_connects_leave_nothing_behind(cluster, redshift):
+    count = int(os.environ.get("SALLYPORT_CONNECTS", "10000"))
+
+    def connect(number):
+        result = subprocess.run(
+            ["pgbench", "-n", "-C", "-f", "-", "-c", "8", "-j", "2", "-t", str(number // 8)], input="select 1",
+            env={**os.environ, **redshift.environment}, capture_output=True, text=True)
+        assert result.returncode == 0 and "failed transactions: 0 (" in result.stdout, result.stderr
+
+    connect(count // 5)
+    time.sleep(1)
+    before = descriptors(cluster), resident_kb(cluster)
+    connect(count - count // 5)
+    wait_until(lambda: descriptors(cluster) <= before[0], "descriptors to be back where they were")
+    assert resident_kb(cluster) < before[1] * 1.1 + 4096
+
+
+def test_client_that_never_reads_does_not_fill_memory(cluster, redshift):
+    before = resident_kb(cluster)
+    connection, _ = log_in(cluster, redshift)
+    query = b"select repeat('x', 1000000) from generate_series(1, 2000)\0"
+    with connection:
+        connection.sendall(b"Q" + struct.pack("!I", 4 + len(query)) + query)
+        for _ in range(30):
+            time.sleep(0.1)
+            assert resident_kb(cluster) < before + 16 * 1024
+    alive(redshift)
+
+
+def test_half_open_logins_end_at_their_deadline(cluster):
+    with plain(cluster) as connection:
+        start = time.monotonic()
+        for _ in range(40):
+            try:
+                connection.sendall(b"\0")
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            time.sleep(0.5)
+        assert time.monotonic() - start < 15
+
+
+def test_cancel_in_clear_can_be_switched_off(cluster, redshift):
+    cluster.stop_teleport()
+    cluster.write_config(database=True, cancel_in_clear="no")
+    cluster.start_teleport()
+    try:
+        connection, (pid, key) = log_in(cluster, redshift)
+        query = b"select pg_sleep(2), 'done'\0"
+        with connection:
+            connection.sendall(b"Q" + struct.pack("!I", 4 + len(query)) + query)
+            with plain(cluster) as other:
+                other.sendall(message(80877102, struct.pack("!II", pid, key)))
+                assert read_all(other) == b""
+            assert b"done" in connection.recv(65536)
+    finally:
+        cluster.stop_teleport()
+        cluster.write_config(database=True)
+        cluster.start_teleport()
+
+
+def test_idle_sessions_end_when_the_role_says_so(cluster):
+    cluster.make_role("hasty", options="{client_idle_timeout: 1s}")
+    database = cluster.database(cluster.make_user("greta", "hasty"))
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+        time.sleep(2)
+        with pytest.raises(psycopg.OperationalError, match="idle for too long"):
+            connection.execute("select 1")
+
+
+def test_shutdown_is_told_to_clients(cluster, redshift):
+    connection = psycopg.connect(redshift.dsn, autocommit=True)
+    cluster.stop_teleport()
+    try:
+        with pytest.raises(psycopg.OperationalError, match="shutting down"):
+            connection.execute("select 1")
+    finally:
+        cluster.start_teleport()
+    alive(redshift)
+
+
+def test_two_servers_on_one_directory(cluster):
+    result = cluster.tool("teleport", "start")
+    assert result.returncode == 1 and "another process uses" in result.stderr
+
+
+def test_every_session_is_in_the_audit_log(cluster, redshift):
+    alive(redshift)
+    wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end")
+    start, end = cluster.audit()[-2:]
+    assert (start["code"], end["code"], start["sid"]) == ("TDB00I", "TDB01I", end["sid"])
+    assert (start["user"], start["db_user"], start["db_name"], start["db_service"]) == ("alice", USER, "dev", "redshift")
+
+
+def test_no_secret_is_in_any_log(cluster, redshift):
+    alive(redshift)
+    texts = [cluster.log.read_text(), (cluster.data / "log/events.log").read_text()]
+    for secret in [*cluster.secrets(), PASSWORD, cluster.join_token]:
+        for text in texts:
+            assert secret not in text
+
+
+def test_files_are_private(cluster):
+    for root, folders, files in os.walk(cluster.data):
+        for name in folders + files:
+            path = os.path.join(root, name)
+            if not os.path.islink(path) and os.path.exists(path):
+                mode = os.stat(path).st_mode & 0o077
+                assert mode == 0 or os.stat(root).st_mode & 0o077 == 0, f"{path} is open to others"
+    assert os.stat(cluster.data / "state.sqlite").st_mode & 0o777 == 0o600
+    assert os.stat(cluster.data / "admin/admin.key").st_mode & 0o777 == 0o600
