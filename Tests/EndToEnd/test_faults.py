@@ -3,9 +3,6 @@
 import os
 import pathlib
 import re
-import signal
-import socket
-import ssl
 import struct
 import subprocess
 import time
@@ -142,6 +139,17 @@ def test_idle_sessions_end_when_the_role_says_so(cluster):
         time.sleep(2)
         with pytest.raises(psycopg.OperationalError, match="idle for too long"):
             connection.execute("select 1")
+
+
+def test_sessions_end_with_their_certificate(cluster):
+    cluster.make_role("short", options="{max_session_ttl: 6s, disconnect_expired_cert: yes}")
+    database = cluster.database(cluster.make_user("henry", "short"))
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        with pytest.raises(psycopg.OperationalError, match="certificate has expired"):
+            for _ in range(12):
+                connection.execute("select pg_sleep(1)")
+    with pytest.raises(psycopg.OperationalError, match="certificate expired"):
+        psycopg.connect(database.dsn)
 
 
 def test_shutdown_is_told_to_clients(cluster, redshift):
