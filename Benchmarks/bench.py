@@ -207,6 +207,10 @@ def main():
             cluster.home = cluster.make_user("alice", "dev,editor")
             bench = Bench(cluster, arguments)
             bench.run()
+        except Exception:
+            print(f"teleport ended with {cluster.teleport.poll()}" if cluster.teleport else "", file=sys.stderr)
+            print(cluster.log.read_text()[-2000:], file=sys.stderr)
+            raise
         finally:
             if bench:
                 bench.bouncer.terminate()

@@ -33,6 +33,7 @@ final class ClientChannel: TLSChannel {
   private var scanner = MessageScanner(side: .frontend)
   private var lastHeard: UInt64 = 0
   private var lastDrained: UInt64 = 0
+  private var isStallWatched = false
   private var hasTerminated = false
   private var bytesReceived: UInt64 = 0
   private var bytesSent: UInt64 = 0
@@ -257,7 +258,10 @@ final class ClientChannel: TLSChannel {
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)
     lastDrained = reactor.now
-    _ = reactor.startTimer(for: self, tag: Tag.stall.rawValue, after: worker.settings.stallDeadline)
+    if !isStallWatched {
+      isStallWatched = true
+      _ = reactor.startTimer(for: self, tag: Tag.stall.rawValue, after: worker.settings.stallDeadline)
+    }
     return false
   }
 
@@ -376,9 +380,11 @@ final class ClientChannel: TLSChannel {
 
   private func checkStall() {
     let limit = worker.settings.stallDeadline
+    isStallWatched = false
     guard queuedBytes > Self.lowMark else { return }
     let stalled = reactor.now - lastDrained
     if stalled >= limit { return endSession("stalled") }
+    isStallWatched = true
     _ = reactor.startTimer(for: self, tag: Tag.stall.rawValue, after: limit - stalled)
   }
 

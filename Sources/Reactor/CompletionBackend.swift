@@ -46,7 +46,9 @@ public protocol CompletionBackend: AnyObject {
   /// Closes the descriptor and forgets the handle.
   func close(_ handle: Handle)
   /// Waits up to `timeoutMilliseconds` (-1: for ever) and delivers what completed.
-  func poll(timeoutMilliseconds: Int32, deliver: (Handle, Completion) -> Void)
+  ///
+  /// `awoke` is called once, after the wait and before what it brought is delivered: time may have passed.
+  func poll(timeoutMilliseconds: Int32, awoke: () -> Void, deliver: (Handle, Completion) -> Void)
   /// Returns a function, callable from any thread, that makes `poll` return.
   var waker: Waker { get }
 }

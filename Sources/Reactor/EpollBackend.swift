@@ -127,10 +127,11 @@ public final class EpollBackend: CompletionBackend {
     entries[index] = Entry()
   }
 
-  public func poll(timeoutMilliseconds: Int32, deliver: (Handle, Completion) -> Void) {
+  public func poll(timeoutMilliseconds: Int32, awoke: () -> Void, deliver: (Handle, Completion) -> Void) {
     serveReady(deliver)
     let timeout = ready.isEmpty ? timeoutMilliseconds : 0
     let count = epoll_wait(descriptor, events.baseAddress, Int32(events.count), timeout)
+    awoke()
     // -1 is EINTR alone here: the arguments are ours. The next turn polls again.
     guard count > 0 else { return }
     for position in 0..<Int(count) {

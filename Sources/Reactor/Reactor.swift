@@ -9,7 +9,7 @@ public final class Reactor {
   public let index: Int
   /// The way in from other threads.
   public let mailbox: Mailbox
-  /// Monotonic milliseconds, read once a loop turn.
+  /// Monotonic milliseconds, read once a loop turn, after the wait.
   public private(set) var now: UInt64
 
   /// What the channels of this reactor share; set once, before the loop begins.
@@ -106,10 +106,11 @@ public final class Reactor {
   private func turn(atMost limit: UInt64) {
     sendDirty()
     let wait = min(timers.wait(now: now) ?? .max, limit)
-    backend.poll(timeoutMilliseconds: wait == .max ? -1 : Int32(min(wait, 60_000))) { handle, completion in
+    backend.poll(timeoutMilliseconds: wait == .max ? -1 : Int32(min(wait, 60_000))) {
+      now = Self.monotonicMilliseconds()
+    } deliver: { handle, completion in
       complete(handle, completion)
     }
-    now = Self.monotonicMilliseconds()
     for job in mailbox.takeAll() { job(self) }
     while let (owner, tag) = timers.popExpired(now: now) { fireTimer(owner, tag) }
     sendDirty()
@@ -156,7 +157,7 @@ public final class Reactor {
     dirty.removeAll(keepingCapacity: true)
   }
 
-  private static func monotonicMilliseconds() -> UInt64 {
+  static func monotonicMilliseconds() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) &* 1000 &+ UInt64(time.tv_nsec) / 1_000_000

@@ -31,6 +31,12 @@ private func pair() throws -> (Int32, Int32) {
   return (descriptors[0], descriptors[1])
 }
 
+extension CompletionBackend {
+  fileprivate func poll(timeoutMilliseconds: Int32, deliver: (Handle, Completion) -> Void) {
+    poll(timeoutMilliseconds: timeoutMilliseconds, awoke: {}, deliver: deliver)
+  }
+}
+
 /// The five rules of `CompletionBackend`, for any back end. A new one joins by one more `@Test` that calls `all`.
 private struct Contract<Backend: CompletionBackend> {
   let make: () throws -> Backend

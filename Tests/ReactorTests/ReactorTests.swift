@@ -117,6 +117,40 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     }
   }
 
+  /// A connection that comes after a long quiet must not start its deadlines in the past.
+  @Test func theClockIsReadBeforeWhatTheWaitBroughtIsDelivered() throws {
+    final class Clock: Channel {
+      let seen: @Sendable (UInt64) -> Void
+      init(reactor: Reactor, seen: @escaping @Sendable (UInt64) -> Void) {
+        self.seen = seen
+        super.init(reactor: reactor)
+      }
+      override func accepted(descriptor: Int32) {
+        seen(reactor.now)
+        Glibc.close(descriptor)
+      }
+    }
+    let listener = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
+    let address = try #require(Sockets.localAddress(listener))
+    let times = Mutex<[UInt64]>([])
+    let done = DispatchSemaphore(value: 0)
+    let thread = try ReactorThread.start(index: 0) { reactor in
+      let channel = Clock(reactor: reactor) { time in
+        times.withLock { $0.append(time) }
+        done.signal()
+      }
+      try reactor.add(channel, descriptor: listener)
+      reactor.accept(channel)
+    }
+    defer { thread.stop() }
+    usleep(300_000)
+    let before = Reactor.monotonicMilliseconds()
+    let descriptor = try connect(address)
+    done.wait()
+    close(descriptor)
+    times.withLock { #expect($0.allSatisfy { $0 >= before }) }
+  }
+
   @Test func fullMailboxRefuses() throws {
     let mailbox = Mailbox(waker: try Waker(), capacity: 2)
     #expect(mailbox.post { _ in })
