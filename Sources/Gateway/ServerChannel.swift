@@ -196,6 +196,11 @@ final class ServerChannel: TLSChannel {
 
   // MARK: Ends
 
+  /// The client's channel says goodbye for both: closing here first would take its last word away.
+  override func reactorStopping() {
+    if client == nil { close() }
+  }
+
   override func drained() { client?.resumeReceiving() }
 
   override func plaintextEnded() {

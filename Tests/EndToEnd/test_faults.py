@@ -29,6 +29,8 @@ def alive(database):
 
 
 def test_killed_client_costs_its_own_session(cluster, redshift):
+    # The first login opens what stays open, such as the connection to AWS.
+    alive(redshift)
     before = descriptors(cluster)
     with psycopg.connect(redshift.dsn) as other:
         process = subprocess.Popen(
@@ -153,7 +155,7 @@ def test_sessions_end_with_their_certificate(cluster):
 
 
 def test_shutdown_is_told_to_clients(cluster, redshift):
-    # psql waits for its answer, so that it reads what comes before it could meet a closed socket by writing.
+    # A client that waits for its answer reads what comes; one that writes to a closed socket may not.
     process = subprocess.Popen(
         ["psql", "-Xqc", "select pg_sleep(60)"], env={**os.environ, **redshift.environment}, stderr=subprocess.PIPE, text=True)
     time.sleep(1)
