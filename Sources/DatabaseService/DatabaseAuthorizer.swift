@@ -146,6 +146,19 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
   }
 
+  public func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String) {
+    guard var event = sessions.withLock({ $0[sessionID] }) else { return }
+    event.event = "db.session.cancel"
+    event.code = "TDB03W"
+    event.uid = UUID().uuidString.lowercased()
+    event.time = Date()
+    event.user = userName(certificate: certificate)
+    event.clientAddress = clientAddress
+    event.success = false
+    event.message = "cancel request for a session of user '\(event.user ?? "")'"
+    audit.emit(event)
+  }
+
   public func sessionStarted(_ sessionID: String, failure: WireError?) {
     let known = sessions.withLock { sessions in
       failure == nil ? sessions[sessionID] : sessions.removeValue(forKey: sessionID)

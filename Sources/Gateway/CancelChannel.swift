@@ -12,8 +12,7 @@ final class CancelChannel: TLSChannel {
   private var isAwaitingAnswer = true
 
   /// Sends the database's own key to the address the session is connected to.
-  static func send(_ key: LoginCollector.BackendKey, grant: SessionGrant, address: SocketAddress?, worker: Worker) {
-    guard let address else { return }
+  static func send(_ key: LoginCollector.BackendKey, grant: SessionGrant, address: SocketAddress, worker: Worker) {
     let channel = CancelChannel(key, grant: grant, worker: worker)
     // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
     guard let descriptor = try? Sockets.open(address.family),
@@ -26,7 +25,7 @@ final class CancelChannel: TLSChannel {
   private init(_ key: LoginCollector.BackendKey, grant: SessionGrant, worker: Worker) {
     request = Encode.cancelRequest(processID: key.processID, secret: key.secret)
     self.grant = grant
-    super.init(worker: worker)
+    super.init(reactor: worker.reactor, records: worker.records)
   }
 
   override func connected(errno: Int32) {

@@ -44,7 +44,7 @@ final class HTTPBridge: Channel {
 
   override func received(_ bytes: UnsafeRawBufferPointer) {
     guard let client else { return }
-    if !client.deliver(bytes) { pauseReceiving() }
+    if !client.deliverHTTP(bytes) { pauseReceiving() }
   }
 
   override func drained() { client?.resumeReceiving() }

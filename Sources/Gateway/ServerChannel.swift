@@ -5,7 +5,7 @@ import Secrets
 import TLS
 
 /// The connection to the database on behalf of one client: dial, TLS, authentication, then the relay.
-final class ServerChannel: TLSChannel {
+final class ServerChannel: ServerLeg {
   private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, relay, over }
 
   private enum Tag: UInt8 { case connect = 1 }
@@ -17,26 +17,27 @@ final class ServerChannel: TLSChannel {
   private let grant: SessionGrant
   private let startup: [UInt8]
   private let remaining: ArraySlice<SocketAddress>
-  private var client: ClientChannel?
+  private var client: ClientLeg?
   private var phase = Phase.connecting
   private var authentication: ServerAuthentication?
   private var reader = BackendMessageReader()
   private var collector = LoginCollector()
   private var scanner = MessageScanner(side: .backend)
 
-  /// The database's own cancel key, if it gave one.
-  var backendKey: LoginCollector.BackendKey? { collector.backendKey }
+  override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
 
-  /// Whether the bytes relayed so far end with a complete message.
-  var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
+  override func cancelQuery() {
+    guard phase == .relay, let key = collector.backendKey else { return }
+    CancelChannel.send(key, grant: grant, address: address, worker: worker)
+  }
 
   /// Connects to the first of the grant's addresses that answers and logs in; the client hears of the outcome.
-  static func dial(_ grant: SessionGrant, startup: [UInt8], client: ClientChannel) {
+  static func dial(_ grant: SessionGrant, startup: [UInt8], client: ClientLeg) {
     dial(grant, grant.addresses[...], startup: startup, client: client, earlier: nil)
   }
 
   private static func dial(
-    _ grant: SessionGrant, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], client: ClientChannel,
+    _ grant: SessionGrant, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], client: ClientLeg,
     earlier: String?
   ) {
     guard let address = addresses.first else {
@@ -63,7 +64,7 @@ final class ServerChannel: TLSChannel {
 
   private init(
     _ grant: SessionGrant, _ address: SocketAddress, _ remaining: ArraySlice<SocketAddress>, startup: [UInt8],
-    client: ClientChannel
+    client: ClientLeg
   ) {
     self.grant = grant
     self.address = address
@@ -248,8 +249,7 @@ final class ServerChannel: TLSChannel {
     close()
   }
 
-  /// The client's side is over: what it sent last (a Terminate) still goes out.
-  func clientEnded() {
+  override func clientEnded() {
     client = nil
     phase = .over
     finish()

@@ -15,8 +15,26 @@ public struct SessionRequest: Sendable {
   public let applicationName: String?
   /// Numeric address of the client.
   public let clientAddress: String
+  /// Ends the session from outside, whenever that may be.
+  public let control: SessionControl
   /// The password of an earlier grant for this request which the database refused, to be forgotten.
   public internal(set) var rejectedPassword: Secret?
+}
+
+/// A way to end one session from any thread, for as long as it lives; harmless afterwards.
+public struct SessionControl: Sendable {
+  let session: Handle
+  let mailbox: Mailbox
+
+  /// Ends the session; the client is told `error` if the protocol has room for it at that moment.
+  ///
+  /// - Returns: `false` if the reactor has more work than it can take: try again.
+  @discardableResult
+  public func end(reason: String, telling error: WireError) -> Bool {
+    mailbox.post { [session] reactor in
+      (reactor.channel(session) as? ClientLeg)?.endSession(reason, telling: error)
+    }
+  }
 }
 
 /// A decision in the client's favour, with all that is needed to reach the database.
@@ -73,6 +91,8 @@ public protocol SessionAuthorizer: Sendable {
   func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError>
   /// The user a verified certificate belongs to: decides who may cancel whose query.
   func userName(certificate: [UInt8]) -> String?
+  /// A cancel request with the session's key came from the holder of another user's certificate.
+  func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String)
   /// The database let the session in (`nil`) or refused or could not be reached.
   func sessionStarted(_ sessionID: String, failure: WireError?)
   /// A started session is over.

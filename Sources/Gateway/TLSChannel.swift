@@ -5,14 +5,14 @@ import TLS
 class TLSChannel: Channel {
   private enum Transport { case clear, handshaking, established }
 
-  let worker: Worker
   private(set) var tls: TLSSession?
   private var transport = Transport.clear
   private var hasShutDown = false
+  private let records: RecordBuffer
 
-  init(worker: Worker) {
-    self.worker = worker
-    super.init(reactor: worker.reactor)
+  init(reactor: Reactor, records: RecordBuffer) {
+    self.records = records
+    super.init(reactor: reactor)
   }
 
   // MARK: For subclasses
@@ -104,13 +104,13 @@ class TLSChannel: Channel {
     }
   }
 
-  /// Decrypts all records of the current input into the reactor's plaintext buffer and hands them over in one piece.
+  /// Decrypts all records of the current input into the shared buffer and hands them over in one piece.
   private func readRecords() {
     guard let tls else { return }
-    let buffer = worker.plaintext
+    let buffer = records.bytes
     var filled = 0
     while !isClosed {
-      if buffer.count - filled < Worker.largestRecord {
+      if buffer.count - filled < RecordBuffer.largestRecord {
         plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled]))
         filled = 0
         continue

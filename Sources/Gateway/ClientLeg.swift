@@ -1,0 +1,327 @@
+import PostgresWire
+import Reactor
+import TLS
+
+/// The client's half of a session, from the moment it is known who asks for what: decision, login, relay, cancel, ends.
+///
+/// How the client is reached before that and how it hears of the login's outcome is the subclass's: `ClientChannel` for
+/// the public port, `TunnelledClient` for an agent's end of a tunnel. Phases only move forward.
+class ClientLeg: TLSChannel {
+  enum Phase { case opening, login, relay, over }
+
+  private enum Tag: UInt8 {
+    case login = 1
+    case idle, lifetime, stall
+  }
+  /// Timer tags from here on belong to subclasses.
+  static let firstOwnTag: UInt8 = 16
+
+  let worker: Worker
+  let address: String
+  private(set) var phase = Phase.opening
+  private var loginDeadline: Reactor.Timer?
+
+  private var startup: StartupParameters?
+  private var request: SessionRequest?
+  private var grant: SessionGrant?
+  private var cancelKey: CancelKeys.Key?
+  private(set) var server: ServerLeg?
+
+  private var scanner = MessageScanner(side: .frontend)
+  private var lastHeard: UInt64 = 0
+  private var lastDrained: UInt64 = 0
+  private var isStallWatched = false
+  private var hasTerminated = false
+  private var bytesReceived: UInt64 = 0
+  private var bytesSent: UInt64 = 0
+
+  /// Bytes that may wait for one side before the other is no longer read.
+  static let highMark = 256 * 1024
+  static let lowMark = 64 * 1024
+
+  init(worker: Worker, address: String) {
+    self.worker = worker
+    self.address = address
+    super.init(reactor: worker.reactor, records: worker.records)
+  }
+
+  // MARK: For subclasses
+
+  /// Bytes before the login.
+  func openingReceived(_ bytes: UnsafeRawBufferPointer) {}
+  /// The end of the stream before the login.
+  func openingEnded() { close() }
+  /// The database let the session in; by default the client is told as PostgreSQL would, with a cancel key of ours.
+  func announceReady(_ login: LoginCollector) {
+    let key = worker.cancelKeys.issue(for: handle)
+    cancelKey = key
+    var answer = Encode.authenticationOk()
+    answer += login.parameterStatus
+    answer += Encode.backendKeyData(processID: key.processID, secret: key.secret)
+    answer += Encode.readyForQuery(status: login.transactionStatus)
+    write(answer)
+  }
+  /// Tells the client why the session does not start or goes on; called at message boundaries only.
+  func announceEnd(_ error: WireError) { write(Encode.errorResponse(error, severity: .fatal)) }
+  /// The login is over, one way or the other. Called once or more.
+  func loginOver() {}
+
+  // MARK: Incoming
+
+  override final func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
+    switch phase {
+    case .relay: relay(bytes)
+    case .opening: openingReceived(bytes)
+    // Until ReadyForQuery the protocol gives the client nothing to say.
+    case .login: refuse(WireError(.protocolViolation, "message received before the login was complete"))
+    case .over: break
+    }
+  }
+
+  // MARK: Login
+
+  /// Begins the login of whoever `certificate` (verified, DER) speaks for.
+  func login(_ parameters: StartupParameters, certificate: [UInt8]) {
+    startup = parameters
+    phase = .login
+    loginDeadline = reactor.startTimer(for: self, tag: Tag.login.rawValue, after: worker.settings.loginDeadline)
+    authorize(
+      SessionRequest(
+        certificate: certificate, user: parameters.user, database: parameters.database,
+        wantsReplication: parameters.wantsReplication, applicationName: parameters.applicationName,
+        clientAddress: address, control: SessionControl(session: handle, mailbox: reactor.mailbox)))
+  }
+
+  private func authorize(_ request: SessionRequest) {
+    self.request = request
+    let (handle, mailbox, gateway) = (handle, reactor.mailbox, worker.gateway)
+    gateway.pool.run {
+      let decision = await gateway.authorizer.authorize(request)
+      // A full mailbox leaves the login to its deadline.
+      mailbox.post { reactor in
+        if let client = reactor.channel(handle) as? ClientLeg {
+          client.decided(decision)
+        } else if case .success(let grant) = decision {
+          let failure = WireError(.connectionFailure, "the client left before the login was complete")
+          gateway.report { $0.sessionStarted(grant.sessionID, failure: failure) }
+        }
+      }
+    }
+  }
+
+  private func decided(_ decision: Result<SessionGrant, WireError>) {
+    guard phase == .login else { return }
+    switch decision {
+    case .failure(let error): refuse(error)
+    case .success(let grant):
+      self.grant = grant
+      do {
+        guard let startup else { return }
+        let packet = try startup.relayed(
+          user: grant.user, database: grant.database, replication: startup.wantsReplication)
+        ServerChannel.dial(grant, startup: packet, client: self)
+      } catch {
+        refuse(error)
+      }
+    }
+  }
+
+  /// The server leg was opened (again, when an earlier address did not answer).
+  func attach(_ server: ServerLeg) { self.server = server }
+
+  /// The database refused or could not be reached.
+  func serverFailed(_ error: WireError, rejectedPassword: Bool) {
+    guard phase == .login, let grant else { return }
+    server = nil
+    worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
+    self.grant = nil
+    if rejectedPassword, grant.isPasswordCached, var request, request.rejectedPassword == nil {
+      request.rejectedPassword = grant.password
+      return authorize(request)
+    }
+    refuse(error)
+  }
+
+  /// The database let us in.
+  func serverReady(_ login: LoginCollector, from server: ServerLeg) {
+    guard phase == .login, let grant else { return server.close() }
+    announceReady(login)
+    phase = .relay
+    endLogin()
+    startup = nil
+    request = nil
+    lastHeard = reactor.now
+    if let idle = grant.idleTimeout { _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
+    if let lifetime = grant.lifetime {
+      _ = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime)
+    }
+    worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: nil) }
+  }
+
+  // MARK: Relay
+
+  private func relay(_ bytes: UnsafeRawBufferPointer) {
+    guard let server, !hasTerminated else { return }
+    lastHeard = reactor.now
+    bytesReceived &+= UInt64(bytes.count)
+    do {
+      let scan = try scanner.scan(bytes)
+      if let end = scan.terminateEnd {
+        hasTerminated = true
+        server.write(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+        endSession("client terminated")
+        return
+      }
+    } catch {
+      return endSession("protocol violation by the client", telling: error)
+    }
+    server.write(bytes)
+    if server.queuedBytes > Self.highMark {
+      pauseReceiving()
+      server.notifyWhenQueued(atMost: Self.lowMark)
+    }
+  }
+
+  /// Bytes of the database, unchanged. Returns whether the client keeps up.
+  func deliver(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    lastHeard = reactor.now
+    bytesSent &+= UInt64(bytes.count)
+    write(bytes)
+    guard queuedBytes > Self.highMark else { return true }
+    notifyWhenQueued(atMost: Self.lowMark)
+    lastDrained = reactor.now
+    if !isStallWatched {
+      isStallWatched = true
+      _ = reactor.startTimer(for: self, tag: Tag.stall.rawValue, after: worker.settings.stallDeadline)
+    }
+    return false
+  }
+
+  override func drained() {
+    lastDrained = reactor.now
+    server?.resumeReceiving()
+  }
+
+  /// The database closed its end. At a message boundary the client can be told why; within one it can only be cut.
+  func serverEnded(saying error: WireError?) {
+    endSession("database closed the connection", telling: hasTerminated ? nil : error)
+  }
+
+  /// Passes a cancel on to the database, if the session runs.
+  ///
+  /// - Parameter certificate: who asks, where that is known: must be the session's own user.
+  func cancelQuery(askedWith certificate: [UInt8]?, from source: String) {
+    guard phase == .relay, let server, let grant else { return }
+    if let certificate, let own = sessionCertificate, certificate != own {
+      let authorizer = worker.gateway.authorizer
+      guard let user = authorizer.userName(certificate: own), user == authorizer.userName(certificate: certificate)
+      else {
+        return worker.gateway.report {
+          $0.cancelRefused(grant.sessionID, certificate: certificate, clientAddress: source)
+        }
+      }
+    }
+    server.cancelQuery()
+  }
+
+  /// The certificate the session was opened with.
+  var sessionCertificate: [UInt8]? { tls?.peerCertificateDER }
+
+  // MARK: Ends
+
+  override func plaintextEnded() {
+    switch phase {
+    case .relay:
+      // Nobody will read the answer: a running query is cancelled rather than left to burn.
+      if !hasTerminated { server?.cancelQuery() }
+      server?.write(Encode.terminate())
+      endSession("client closed the connection")
+    case .opening: openingEnded()
+    case .login, .over: close()
+    }
+  }
+
+  override func failed(errno: Int32) { endSession("client connection lost: \(SystemError.text(errno))") }
+
+  override func tlsFailed(_ failure: TLSFailure) {
+    if phase == .relay { endSession("TLS with the client failed: \(failure.message)") } else { closeAfterSending() }
+  }
+
+  override func timerFired(tag: UInt8) {
+    switch Tag(rawValue: tag) {
+    case .login:
+      refuse(
+        WireError(
+          .connectionFailure, "the login was not complete in time",
+          hint: "Try again; ask the administrator if it persists."))
+    case .idle: checkIdle()
+    case .lifetime:
+      endSession(
+        "certificate expired",
+        telling: WireError(.adminShutdown, "the certificate has expired", hint: "Run 'tsh login' and connect again."))
+    case .stall: checkStall()
+    case nil: break
+    }
+  }
+
+  private func checkIdle() {
+    let limit = grant?.idleTimeout ?? .max
+    let silent = reactor.now - lastHeard
+    guard silent >= limit else {
+      _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
+      return
+    }
+    endSession("idle", telling: WireError(.idleSessionTimeout, "the session was idle for too long"))
+  }
+
+  private func checkStall() {
+    let limit = worker.settings.stallDeadline
+    isStallWatched = false
+    guard queuedBytes > Self.lowMark else { return }
+    let stalled = reactor.now - lastDrained
+    if stalled >= limit { return endSession("stalled") }
+    isStallWatched = true
+    _ = reactor.startTimer(for: self, tag: Tag.stall.rawValue, after: limit - stalled)
+  }
+
+  override func reactorStopping() {
+    endSession(
+      "shutdown",
+      telling: WireError(.adminShutdown, "the server is shutting down", hint: "Connect again in a moment."))
+  }
+
+  /// Ends before the relay with an error.
+  func refuse(_ error: WireError) { endSession("refused", telling: error) }
+
+  /// Ends the session in whatever phase it is; the client hears `error` where the protocol has room for it.
+  func endSession(_ reason: String, telling error: WireError? = nil) {
+    guard phase != .over else { return }
+    // An error can be put between messages only; the scanner of the other direction knows where it stands.
+    let canTell = phase == .relay ? server?.isAtMessageBoundary ?? true : true
+    if let error, canTell { announceEnd(error) }
+    if phase == .relay, let grant {
+      let summary = SessionSummary(
+        sessionID: grant.sessionID, reason: reason, bytesFromClient: bytesReceived, bytesFromServer: bytesSent)
+      worker.gateway.report { $0.sessionEnded(summary) }
+    } else if phase == .login, let grant {
+      let failure = error ?? WireError(.connectionFailure, reason)
+      worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: failure) }
+    }
+    phase = .over
+    server?.clientEnded()
+    finish()
+  }
+
+  override func willClose() {
+    if phase != .over { endSession("client connection closed") }
+    if let cancelKey { worker.cancelKeys.revoke(cancelKey) }
+    server = nil
+    endLogin()
+  }
+
+  private func endLogin() {
+    if let loginDeadline { reactor.cancel(loginDeadline) }
+    loginDeadline = nil
+    loginOver()
+  }
+}

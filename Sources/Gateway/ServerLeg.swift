@@ -1,0 +1,20 @@
+import PostgresWire
+import Reactor
+
+/// The other half of a session, as its client's half sees it: a database (`ServerChannel`), or an agent that reaches
+/// one (`TunnelChannel`). A class rather than a protocol: the relay calls it for every message.
+class ServerLeg: TLSChannel {
+  let worker: Worker
+
+  init(worker: Worker) {
+    self.worker = worker
+    super.init(reactor: worker.reactor, records: worker.records)
+  }
+
+  /// Whether the bytes relayed so far end with a complete message.
+  var isAtMessageBoundary: Bool { true }
+  /// Asks the database to give up the running query.
+  func cancelQuery() {}
+  /// The client's side is over: what it sent last (a Terminate) still goes out.
+  func clientEnded() {}
+}
