@@ -152,10 +152,10 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.code = "TDB03W"
     event.uid = UUID().uuidString.lowercased()
     event.time = Date()
+    event.message = "cancel request for a session of user '\(event.user ?? "")'"
     event.user = userName(certificate: certificate)
     event.clientAddress = clientAddress
     event.success = false
-    event.message = "cancel request for a session of user '\(event.user ?? "")'"
     audit.emit(event)
   }
 

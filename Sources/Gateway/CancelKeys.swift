@@ -15,7 +15,7 @@ struct CancelKeys {
     let session: Handle
   }
 
-  /// Wrong guesses a second that one source may make before it is ignored for the rest of that second.
+  /// Wrong guesses a second that one source may make on one reactor before it is ignored for the rest of that second.
   private static let guessesPerSecond = 20
   private static let maximumSources = 10_000
 
@@ -52,10 +52,14 @@ struct CancelKeys {
       guessWindow = now / 1000
       wrongGuesses.removeAll(keepingCapacity: true)
     }
-    guard wrongGuesses[source, default: 0] < Self.guessesPerSecond else { return nil }
+    // Past the bound of the book no new source gets a guess in this second.
+    let guesses = wrongGuesses[source]
+    guard guesses ?? 0 < Self.guessesPerSecond, guesses != nil || wrongGuesses.count < Self.maximumSources else {
+      return nil
+    }
     // One comparison of one machine word: no timing tells how much of a guess was right.
     if let entry = entries[key.processID], entry.secret ^ key.secret == 0 { return entry.session }
-    if wrongGuesses.count < Self.maximumSources { wrongGuesses[source, default: 0] += 1 }
+    wrongGuesses[source, default: 0] += 1
     return nil
   }
 }

@@ -24,11 +24,15 @@ class ClientLeg: TLSChannel {
   private var startup: StartupParameters?
   private var request: SessionRequest?
   private var grant: SessionGrant?
+  /// When the grant came, by the reactor's clock: its lifetime runs from there.
+  private var grantedAt: UInt64 = 0
   private var cancelKey: CancelKeys.Key?
   private(set) var server: ServerLeg?
 
   private var scanner = MessageScanner(side: .frontend)
+  /// When the client and the database were last heard, by the reactor's clock.
   private var lastHeard: UInt64 = 0
+  private var lastAnswered: UInt64 = 0
   private var lastDrained: UInt64 = 0
   private var isStallWatched = false
   private var hasTerminated = false
@@ -97,24 +101,22 @@ class ClientLeg: TLSChannel {
     let (handle, mailbox, gateway) = (handle, reactor.mailbox, worker.gateway)
     gateway.pool.run {
       let decision = await gateway.authorizer.authorize(request)
-      // A full mailbox leaves the login to its deadline.
-      mailbox.post { reactor in
-        if let client = reactor.channel(handle) as? ClientLeg {
-          client.decided(decision)
-        } else if case .success(let grant) = decision {
-          let failure = WireError(.connectionFailure, "the client left before the login was complete")
-          gateway.report { $0.sessionStarted(grant.sessionID, failure: failure) }
-        }
+      let isPosted = mailbox.post { reactor in
+        guard let client = reactor.channel(handle) as? ClientLeg else { return gateway.abandon(decision) }
+        client.decided(decision)
       }
+      // With a full mailbox the client is left to its deadline.
+      if !isPosted { gateway.abandon(decision) }
     }
   }
 
   private func decided(_ decision: Result<SessionGrant, WireError>) {
-    guard phase == .login else { return }
+    guard phase == .login else { return worker.gateway.abandon(decision) }
     switch decision {
     case .failure(let error): refuse(error)
     case .success(let grant):
       self.grant = grant
+      grantedAt = reactor.now
       do {
         guard let startup else { return }
         let packet = try startup.relayed(
@@ -151,9 +153,11 @@ class ClientLeg: TLSChannel {
     startup = nil
     request = nil
     lastHeard = reactor.now
+    lastAnswered = reactor.now
     if let idle = grant.idleTimeout { _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
     if let lifetime = grant.lifetime {
-      _ = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime)
+      let used = min(lifetime, reactor.now - grantedAt)
+      _ = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime - used)
     }
     worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: nil) }
   }
@@ -184,7 +188,7 @@ class ClientLeg: TLSChannel {
 
   /// Bytes of the database, unchanged. Returns whether the client keeps up.
   func deliver(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    lastHeard = reactor.now
+    lastAnswered = reactor.now
     bytesSent &+= UInt64(bytes.count)
     write(bytes)
     guard queuedBytes > Self.highMark else { return true }
@@ -212,16 +216,17 @@ class ClientLeg: TLSChannel {
   /// - Parameter certificate: who asks, where that is known: must be the session's own user.
   func cancelQuery(askedWith certificate: [UInt8]?, from source: String) {
     guard phase == .relay, let server, let grant else { return }
-    if let certificate, let own = sessionCertificate, certificate != own {
-      let authorizer = worker.gateway.authorizer
+    guard let certificate, let own = sessionCertificate, certificate != own else { return server.cancelQuery() }
+    let (handle, mailbox, gateway) = (handle, reactor.mailbox, worker.gateway)
+    gateway.pool.run {
+      let authorizer = gateway.authorizer
       guard let user = authorizer.userName(certificate: own), user == authorizer.userName(certificate: certificate)
       else {
-        return worker.gateway.report {
-          $0.cancelRefused(grant.sessionID, certificate: certificate, clientAddress: source)
-        }
+        return gateway.report { $0.cancelRefused(grant.sessionID, certificate: certificate, clientAddress: source) }
       }
+      // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
+      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.server?.cancelQuery() }
     }
-    server.cancelQuery()
   }
 
   /// The certificate the session was opened with.
@@ -241,7 +246,11 @@ class ClientLeg: TLSChannel {
     }
   }
 
-  override func failed(errno: Int32) { endSession("client connection lost: \(SystemError.text(errno))") }
+  override func failed(errno: Int32) {
+    endSession("client connection lost: \(SystemError.text(errno))")
+    // Nothing can be sent any more: no lingering.
+    close()
+  }
 
   override func tlsFailed(_ failure: TLSFailure) {
     if phase == .relay { endSession("TLS with the client failed: \(failure.message)") } else { closeAfterSending() }
@@ -264,9 +273,16 @@ class ClientLeg: TLSChannel {
     }
   }
 
+  /// A client that waits for the database is not idle, however long its query takes.
   private func checkIdle() {
     let limit = grant?.idleTimeout ?? .max
-    let silent = reactor.now - lastHeard
+    let isWaiting =
+      switch server?.backendState {
+      case .answering: true
+      case .readyForQuery: lastHeard > lastAnswered
+      case .copyingIn, nil: false
+      }
+    let silent = isWaiting ? 0 : reactor.now - max(lastHeard, lastAnswered)
     guard silent >= limit else {
       _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
       return

@@ -1,4 +1,6 @@
 import Dispatch
+import Logging
+import PostgresWire
 import Reactor
 
 /// The public port: reactors, their listeners, and the way from them to the Dispatch pool and back.
@@ -6,6 +8,7 @@ public final class Gateway: Sendable {
   let settings: GatewaySettings
   let authorizer: any SessionAuthorizer
   let pool = DispatchPool()
+  private let logger = Logger(label: "gateway")
   /// Serial, so that a session's start is told before its end.
   private let reports = DispatchQueue(label: "sallyport.reports")
 
@@ -17,6 +20,18 @@ public final class Gateway: Sendable {
   /// Tells the authorizer something, off the reactor.
   func report(_ event: @escaping @Sendable (any SessionAuthorizer) -> Void) {
     reports.async { [authorizer] in event(authorizer) }
+  }
+
+  /// A decision that came too late for its client: a grant has to be accounted for all the same.
+  func abandon(_ decision: Result<SessionGrant, WireError>) {
+    guard case .success(let grant) = decision else { return }
+    let failure = WireError(.connectionFailure, "the client left before the login was complete")
+    report { $0.sessionStarted(grant.sessionID, failure: failure) }
+  }
+
+  /// Logs off the reactor.
+  func warn(_ message: String) {
+    reports.async { [logger] in logger.warning("\(message)") }
   }
 
   /// Opens `addresses` on each of `reactorCount` reactors and starts serving.

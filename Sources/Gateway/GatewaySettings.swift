@@ -10,7 +10,7 @@ public struct GatewaySettings: Sendable {
   public var http: HTTPUpstream?
   /// Whether a CancelRequest may come without TLS, as psql up to version 16 sends it.
   public var allowsCancelInClear = true
-  /// Connections one reactor serves at once; more are told 53300.
+  /// Connections one reactor serves at once; more are closed as they come, before they cost a handshake.
   public var maximumConnections = 20_000
   /// Connections one reactor serves before their login is over.
   public var maximumLogins = 5_000

@@ -26,6 +26,8 @@ final class ServerChannel: ServerLeg {
 
   override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
 
+  override var backendState: MessageScanner.BackendState { scanner.backendState }
+
   override func cancelQuery() {
     guard phase == .relay, let key = collector.backendKey else { return }
     CancelChannel.send(key, grant: grant, address: address, worker: worker)

@@ -13,6 +13,8 @@ class ServerLeg: TLSChannel {
 
   /// Whether the bytes relayed so far end with a complete message.
   var isAtMessageBoundary: Bool { true }
+  /// Where the database stands, as far as its bytes have been relayed.
+  var backendState: MessageScanner.BackendState { .readyForQuery }
   /// Asks the database to give up the running query.
   func cancelQuery() {}
   /// The client's side is over: what it sent last (a Terminate) still goes out.

@@ -3,7 +3,6 @@
 /// Only the five bytes of a header that a chunk boundary cuts are kept. The scanner checks that each message has a type
 /// of its direction and a plausible length; bodies are skipped unseen. One per direction; a value type without
 /// allocations, for the relay's hot path.
-
 public struct MessageScanner: Sendable {
   /// Which end wrote the stream.
   public enum Side: Sendable { case frontend, backend }
@@ -12,7 +11,6 @@ public struct MessageScanner: Sendable {
   public struct Scan: Sendable {
     /// Offset just behind a complete Terminate message, if one was seen: what follows is not to be relayed.
     public var terminateEnd: Int?
-
   }
 
   /// PostgreSQL's PQ_LARGE_MESSAGE_LIMIT: no message is longer, in bytes.
@@ -33,6 +31,13 @@ public struct MessageScanner: Sendable {
 
   /// Whether the bytes so far end with a complete message.
   public var isAtMessageBoundary: Bool { bodyRemaining == 0 && headerCount == 0 }
+
+  /// What a backend does, as its stream tells.
+  public enum BackendState: Sendable { case readyForQuery, copyingIn, answering }
+
+  /// Of a backend's stream: where it stands. Messages that come unasked (ParameterStatus, NoticeResponse,
+  /// NotificationResponse) change nothing.
+  public private(set) var backendState = BackendState.readyForQuery
 
   /// Walks over the next bytes of the stream.
   ///
@@ -81,6 +86,17 @@ public struct MessageScanner: Sendable {
     }
     lastType = type
     bodyRemaining = Int(length) - 4
+    if side == .backend { noteState(type) }
+  }
+
+  @inline(__always)
+  private mutating func noteState(_ type: UInt8) {
+    switch type {
+    case UInt8(ascii: "Z"): backendState = .readyForQuery
+    case UInt8(ascii: "G"), UInt8(ascii: "W"): backendState = .copyingIn
+    case UInt8(ascii: "S"), UInt8(ascii: "N"), UInt8(ascii: "A"): break
+    default: backendState = .answering
+    }
   }
 
   /// The greatest length of a frontend message; 0 for types that may not come after the login.

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from conftest import PASSWORD, USER, wait_until
-from test_refusals import log_in, message, plain, read_all
+from test_refusals import log_in, message, plain, read_all, secure
 
 
 def descriptors(cluster):
@@ -133,11 +133,29 @@ def test_cancel_in_clear_can_be_switched_off(cluster, redshift):
         cluster.start_teleport()
 
 
+def test_cancel_by_another_user_is_refused_and_recorded(cluster, redshift):
+    cluster.make_role("dev-only")
+    other = cluster.database(cluster.make_user("mallory", "dev-only"))
+    connection, (pid, key) = log_in(cluster, redshift)
+    query = b"select pg_sleep(2), 'done'\0"
+    with connection:
+        connection.sendall(b"Q" + struct.pack("!I", 4 + len(query)) + query)
+        with secure(cluster, other) as thief:
+            thief.sendall(message(80877102, struct.pack("!II", pid, key)))
+            assert read_all(thief) == b""
+        assert b"done" in connection.recv(65536)
+    wait_until(lambda: any(event["event"] == "db.session.cancel" for event in cluster.audit()), "audit record")
+    record = [event for event in cluster.audit() if event["event"] == "db.session.cancel"][-1]
+    assert (record["user"], record["success"], record["code"]) == ("mallory", False, "TDB03W")
+    assert "alice" in record["message"]
+
+
 def test_idle_sessions_end_when_the_role_says_so(cluster):
     cluster.make_role("hasty", options="{client_idle_timeout: 1s}")
     database = cluster.database(cluster.make_user("greta", "hasty"))
     with psycopg.connect(database.dsn, autocommit=True) as connection:
-        assert connection.execute("select 1").fetchone() == (1,)
+        # Waiting for the database is not idling.
+        assert connection.execute("select 1 from pg_sleep(3)").fetchone() == (1,)
         time.sleep(2)
         with pytest.raises(psycopg.OperationalError, match="idle for too long"):
             connection.execute("select 1")
