@@ -42,8 +42,10 @@ let package = Package(
     .target(name: "Reactor", dependencies: ["CPlatform"]),
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
     .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
+    .target(name: "TunnelWire", dependencies: ["PostgresWire"]),
     .target(
-      name: "Gateway", dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "Secrets", logging]),
+      name: "Gateway",
+      dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "TunnelWire", "Secrets", logging]),
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),

@@ -79,7 +79,9 @@ public final class AuthServer: Sendable {
 
   /// A certificate for the cluster's own port, good for a year.
   public func hostCertificate(names: [String]) throws -> (chainPEM: String, keyPEM: Secret) {
-    let (pem, key) = try hostCA.issueHost(names: names, notAfter: Date() + 365 * 86_400)
+    let identity = HostIdentity(
+      hostID: UUID().uuidString.lowercased(), name: clusterName, services: ServiceRole.allCases, clusterName: clusterName)
+    let (pem, key) = try hostCA.issueHost(identity, names: names, notAfter: Date() + 365 * 86_400)
     return (pem, key.pem)
   }
 

@@ -56,7 +56,7 @@ int platform_tls_attach(SSL *ssl, platform_tls_pipe *pipe) {
 // MARK: Contexts
 
 // Indices of our own data on SSL_CTX and SSL.
-static int protocols_index, web_index, required_index;
+static int protocols_index, choices_index, required_index;
 static CRYPTO_ONCE index_once = CRYPTO_ONCE_STATIC_INIT;
 
 typedef struct protocol_list {
@@ -69,14 +69,26 @@ static void free_protocols(void *parent, void *data, CRYPTO_EX_DATA *ad, int ind
   free(data);
 }
 
-static void free_web(void *parent, void *data, CRYPTO_EX_DATA *ad, int index, long argl, void *argp) {
+// Contexts that take over once a certain protocol is agreed on.
+typedef struct protocol_choice {
+  struct protocol_choice *next;
+  SSL_CTX *context;
+  uint8_t count;
+  uint8_t name[];
+} protocol_choice;
+
+static void free_choices(void *parent, void *data, CRYPTO_EX_DATA *ad, int index, long argl, void *argp) {
   (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
-  SSL_CTX_free(data);
+  for (protocol_choice *choice = data, *next; choice != NULL; choice = next) {
+    next = choice->next;
+    SSL_CTX_free(choice->context);
+    free(choice);
+  }
 }
 
 static void make_indices(void) {
   protocols_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_protocols);
-  web_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_web);
+  choices_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_choices);
   required_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 }
 
@@ -129,11 +141,13 @@ static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
       OPENSSL_NPN_NEGOTIATED)
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   *out = chosen;
-  SSL_CTX *web = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), web_index);
-  if (web != NULL && *out_count == 8 && memcmp(chosen, "http/1.1", 8) == 0) {
-    // The list must live on the context that the session now points to.
-    *out = (const unsigned char *)"http/1.1";
-    SSL_set_SSL_CTX(ssl, web);
+  const protocol_choice *choice = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), choices_index);
+  for (; choice != NULL; choice = choice->next) {
+    if (choice->count != *out_count || memcmp(choice->name, chosen, choice->count) != 0) continue;
+    // The name must live on, and the choice does as long as the session's first context, which the caller keeps.
+    *out = choice->name;
+    SSL_set_SSL_CTX(ssl, choice->context);
+    break;
   }
   return SSL_TLSEXT_ERR_OK;
 }
@@ -166,11 +180,25 @@ int platform_tls_set_server_protocols(SSL_CTX *context, const uint8_t *protocols
 
 void platform_tls_require_protocol(SSL *ssl) { SSL_set_ex_data(ssl, required_index, ssl); }
 
-int platform_tls_set_web_context(SSL_CTX *context, SSL_CTX *web) {
-  if (!SSL_CTX_up_ref(web)) return 0;
-  if (SSL_CTX_set_ex_data(context, web_index, web)) return 1;
-  SSL_CTX_free(web);
+int platform_tls_set_protocol_context(SSL_CTX *context, const uint8_t *name, uint8_t count, SSL_CTX *other) {
+  protocol_choice *choice = malloc(sizeof *choice + count);
+  if (choice == NULL) return 0;
+  choice->context = other;
+  choice->count = count;
+  memcpy(choice->name, name, count);
+  choice->next = SSL_CTX_get_ex_data(context, choices_index);
+  if (!SSL_CTX_up_ref(other)) {
+    free(choice);
+    return 0;
+  }
+  if (SSL_CTX_set_ex_data(context, choices_index, choice)) return 1;
+  SSL_CTX_free(other);
+  free(choice);
   return 0;
+}
+
+int platform_tls_set_client_protocols(SSL_CTX *context, const uint8_t *protocols, size_t count) {
+  return SSL_CTX_set_alpn_protos(context, protocols, (unsigned int)count) == 0;
 }
 
 int platform_tls_expect_name(SSL *ssl, const char *name, int is_address) {

@@ -33,13 +33,13 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   public func userName(certificate: [UInt8]) -> String? { try? UserIdentity(certificateDER: certificate).username }
 
-  public func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError> {
+  public func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
     var event = AuditEvent("db.session.start", code: "TDB00W")
     event.databaseUser = request.user
     event.databaseName = request.database
     event.clientAddress = request.clientAddress
     do {
-      return .success(try await grant(request, &event))
+      return .success(.database(try await grant(request, &event)))
     } catch {
       let refusal = Self.wireError(error)
       event.success = false
@@ -146,8 +146,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
   }
 
-  public func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String) {
-    guard var event = sessions.withLock({ $0[sessionID] }) else { return }
+  public func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {
+    guard let sessionID, var event = sessions.withLock({ $0[sessionID] }) else { return }
     event.event = "db.session.cancel"
     event.code = "TDB03W"
     event.uid = UUID().uuidString.lowercased()

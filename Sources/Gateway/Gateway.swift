@@ -8,6 +8,7 @@ public final class Gateway: Sendable {
   let settings: GatewaySettings
   let authorizer: any SessionAuthorizer
   let pool = DispatchPool()
+  let agentLoad = AgentLoad()
   private let logger = Logger(label: "gateway")
   /// Serial, so that a session's start is told before its end.
   private let reports = DispatchQueue(label: "sallyport.reports")
@@ -23,10 +24,15 @@ public final class Gateway: Sendable {
   }
 
   /// A decision that came too late for its client: a grant has to be accounted for all the same.
-  func abandon(_ decision: Result<SessionGrant, WireError>) {
-    guard case .success(let grant) = decision else { return }
+  func abandon(_ decision: Result<SessionRoute, WireError>) {
+    guard case .success(.database(let grant)) = decision else { return }
     let failure = WireError(.connectionFailure, "the client left before the login was complete")
     report { $0.sessionStarted(grant.sessionID, failure: failure) }
+  }
+
+  /// Logs off the reactor, as `warn`.
+  func note(_ message: String) {
+    reports.async { [logger] in logger.info("\(message)") }
   }
 
   /// Logs off the reactor.
@@ -61,6 +67,24 @@ public final class Gateway: Sendable {
 /// A gateway that serves; letting go of it does not stop it.
 public struct RunningGateway: Sendable {
   let threads: [ReactorThread]
+
+  /// Digs tunnels to these proxies from now on, and to no others; sessions of dropped ones go on.
+  public func connect(to proxies: [AgentSettings]) {
+    guard let first = threads.first else { return }
+    first.mailbox.post { reactor in
+      guard let worker = Worker.of(reactor) else { return }
+      let names = Set(proxies.map(\.proxy))
+      for (proxy, link) in worker.agentLinks where !names.contains(proxy) {
+        link.stop()
+        worker.agentLinks[proxy] = nil
+      }
+      for settings in proxies where worker.agentLinks[settings.proxy] == nil {
+        let link = AgentLink(settings: settings, worker: worker)
+        worker.agentLinks[settings.proxy] = link
+        link.dial()
+      }
+    }
+  }
 
   /// Ends all sessions with FATAL 57P01, closes the listeners and waits for the reactors.
   public func stop() { for thread in threads { thread.stop() } }

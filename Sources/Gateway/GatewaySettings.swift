@@ -8,6 +8,8 @@ public struct GatewaySettings: Sendable {
   public var directTLS: ServerTLSContext
   /// Where decrypted HTTPS goes.
   public var http: HTTPUpstream?
+  /// Takes agents' tunnels, on a proxy.
+  public var tunnel: TunnelEntrance?
   /// Whether a CancelRequest may come without TLS, as psql up to version 16 sends it.
   public var allowsCancelInClear = true
   /// Connections one reactor serves at once; more are closed as they come, before they cost a handshake.

@@ -7,6 +7,8 @@ final class Peers: Sendable {
 
   func set(_ mailboxes: [Mailbox]) { self.mailboxes.withLock { $0 = mailboxes } }
 
+  var all: [Mailbox] { mailboxes.withLock { $0 } }
+
   /// The reactor that issued `processID`; see `CancelKeys`.
   func owner(ofProcessID processID: UInt32) -> Mailbox? {
     mailboxes.withLock { $0.isEmpty ? nil : $0[Int(processID) % $0.count] }

@@ -8,6 +8,8 @@ class TLSChannel: Channel {
   private(set) var tls: TLSSession?
   private var transport = Transport.clear
   private var hasShutDown = false
+  /// The channel that took this one's connection over during the handshake.
+  private var successor: TLSChannel?
   private let records: RecordBuffer
 
   init(reactor: Reactor, records: RecordBuffer) {
@@ -47,6 +49,15 @@ class TLSChannel: Channel {
     advanceHandshake()
   }
 
+  /// Takes over the connection of `other`, socket and TLS session, from within its `secured()`.
+  final func takeOverSecured(_ other: TLSChannel) {
+    guard let session = other.tls, other.transport == .established else { return }
+    session.redirectOutput(to: output)
+    (tls, transport) = (session, .established)
+    (other.tls, other.transport, other.successor) = (nil, .clear, self)
+    takeOver(other)
+  }
+
   /// Says goodbye in TLS, sends what is queued and closes.
   final func finish() {
     if !hasShutDown, transport == .established {
@@ -64,8 +75,10 @@ class TLSChannel: Channel {
     case .handshaking:
       tls?.setInput(bytes)
       advanceHandshake()
-      if transport == .established, !isClosed { readRecords() }
-      tls?.clearInput()
+      let holder = successor ?? self
+      successor = nil
+      if holder.transport == .established, !holder.isClosed { holder.readRecords() }
+      holder.tls?.clearInput()
     case .established:
       tls?.setInput(bytes)
       readRecords()

@@ -1,4 +1,5 @@
 import Reactor
+import TunnelWire
 
 /// What all channels of one reactor share. Bound to the reactor's thread.
 final class Worker {
@@ -7,8 +8,17 @@ final class Worker {
   let peers: Peers
   var settings: GatewaySettings { gateway.settings }
 
+  let reactorCount: Int
   let records = RecordBuffer()
 
+  /// A proxy's clients and session connections that wait for each other.
+  let tunnels: TunnelPool
+  /// An agent's sessions, by the name the proxy gave them.
+  var tunnelled: [SessionToken: Handle] = [:]
+  /// An agent's session connections, by proxy.
+  var agentPools: [String: AgentPool] = [:]
+  /// On an agent's first reactor: its proxies.
+  var agentLinks: [String: AgentLink] = [:]
   var cancelKeys: CancelKeys
   /// Clients, and those of them whose login is not over.
   var clientCount = 0
@@ -18,6 +28,8 @@ final class Worker {
     self.reactor = reactor
     self.peers = peers
     self.gateway = gateway
+    self.reactorCount = reactorCount
+    tunnels = TunnelPool(reactor: reactor, registry: gateway.settings.tunnel?.registry)
     cancelKeys = CancelKeys(reactorIndex: reactor.index, reactorCount: reactorCount)
   }
 

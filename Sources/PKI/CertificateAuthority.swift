@@ -70,14 +70,26 @@ public struct CertificateAuthority: Sendable {
       names: nil, identity: try identity.certificateExtension())
   }
 
-  /// A server's (and agent's) certificate for a fresh key, with `names` as DNS or IP SANs.
-  public func issueHost(names: [String], notAfter: Date) throws -> (certificatePEM: String, key: KeyPair) {
+  /// A host's certificate, as server and as client, for a fresh key.
+  ///
+  /// - Parameter names: DNS or IP SANs besides the host's own name within the cluster.
+  public func issueHost(
+    _ identity: HostIdentity, names: [String], notAfter: Date
+  ) throws -> (certificatePEM: String, key: KeyPair) {
     let keyPair = KeyPair.generate()
-    let subject = names.first ?? "localhost"
-    let pem = try sign(
-      Certificate.PrivateKey(keyPair.key).publicKey, commonName: subject, notAfter: notAfter,
-      usages: [.serverAuth, .clientAuth], names: SubjectAlternativeNames(names.map(Self.generalName)), identity: nil)
-    return (pem, keyPair)
+    let request = try keyPair.signingRequestPEM(commonName: identity.hostID)
+    return (try issueHost(identity, names: names, signingRequestPEM: request, notAfter: notAfter), keyPair)
+  }
+
+  /// As above, for the key of `signingRequestPEM`; every other field is decided here.
+  public func issueHost(
+    _ identity: HostIdentity, names: [String], signingRequestPEM: String, notAfter: Date
+  ) throws -> String {
+    let own = HostIdentity.dnsName(hostID: identity.hostID, clusterName: identity.clusterName)
+    return try sign(
+      Self.publicKey(ofSigningRequest: signingRequestPEM), commonName: identity.hostID, notAfter: notAfter,
+      usages: [.serverAuth, .clientAuth], names: SubjectAlternativeNames(([own] + names).map(Self.generalName)),
+      identity: try identity.certificateExtension())
   }
 
   private func sign(

@@ -40,25 +40,20 @@ public struct UserIdentity: Codable, Sendable, Equatable {
 
   /// Under the UUID arc (ITU-T X.667), which needs no registration.
   static let extensionID: ASN1ObjectIdentifier = [2, 25, 1_739_204_651, 1]
-  private static let version: UInt8 = 1
-  private static let maximumLength = 16 * 1024
 
   /// Reads the identity of a certificate that TLS has verified already.
   public init(certificateDER: [UInt8]) throws {
     let certificate = try Certificate(derEncoded: certificateDER)
-    guard let field = certificate.extensions[oid: Self.extensionID] else {
+    guard let identity = try IdentityCoding.decode(Self.self, Self.extensionID, of: certificate) else {
       throw PKIError("the certificate carries no Sallyport identity; it was not issued by 'tsh login'")
     }
-    guard field.value.count <= Self.maximumLength, field.value.first == Self.version else {
-      throw PKIError("the certificate's identity is too long or of an unknown version")
-    }
-    self = try JSONDecoder().decode(UserIdentity.self, from: Data(field.value.dropFirst()))
+    self = identity
     notValidAfter = certificate.notValidAfter
   }
 
   func certificateExtension() throws -> Certificate.Extension {
-    let value = [Self.version] + (try JSONEncoder().encode(self))
-    guard value.count <= Self.maximumLength else {
+    let value = [IdentityCoding.version] + (try JSONEncoder().encode(self))
+    guard value.count <= IdentityCoding.maximumLength else {
       throw PKIError("the roles and traits of '\(username)' are too long for a certificate")
     }
     return Certificate.Extension(oid: Self.extensionID, critical: false, value: value[...])

@@ -1,3 +1,16 @@
+/// What a client has to be told once its session is open, besides its cancel key.
+public struct ServerGreeting: Sendable {
+  /// ParameterStatus and NoticeResponse messages as received, headers included.
+  public let parameterStatus: [UInt8]
+  /// The status byte of ReadyForQuery.
+  public let transactionStatus: UInt8
+
+  public init(parameterStatus: [UInt8], transactionStatus: UInt8) {
+    self.parameterStatus = parameterStatus
+    self.transactionStatus = transactionStatus
+  }
+}
+
 /// Gathers what the database says between AuthenticationOk and ReadyForQuery.
 public struct LoginCollector: Sendable {
   /// The database's cancel key, which its clients never see.
@@ -9,11 +22,14 @@ public struct LoginCollector: Sendable {
   /// More than any server reports; PostgreSQL 17 sends about 1 KiB.
   private static let maximumStatus = 256 * 1024
 
-  /// ParameterStatus and NoticeResponse messages as received, headers included.
-  public private(set) var parameterStatus: [UInt8] = []
+  private var parameterStatus: [UInt8] = []
+  private var transactionStatus = UInt8(ascii: "I")
   public private(set) var backendKey: BackendKey?
-  /// The status byte of ReadyForQuery.
-  public private(set) var transactionStatus = UInt8(ascii: "I")
+
+  /// What the messages so far amount to.
+  public var greeting: ServerGreeting {
+    ServerGreeting(parameterStatus: parameterStatus, transactionStatus: transactionStatus)
+  }
 
   public init() {}
 

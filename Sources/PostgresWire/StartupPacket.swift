@@ -52,4 +52,10 @@ public enum StartupPacket {
       return (.startup(try StartupParameters(body, minorVersion: minor), minorVersion: minor), length)
     }
   }
+
+  /// As above, for a packet that is at hand as a whole.
+  public static func parse(_ packet: [UInt8]) throws(WireError) -> (request: StartupRequest, consumed: Int)? {
+    let outcome = packet.withUnsafeBytes { bytes in Result { () throws(WireError) in try parse(bytes) } }
+    return try outcome.get()
+  }
 }

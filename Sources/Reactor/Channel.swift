@@ -92,6 +92,22 @@ open class Channel {
     reactor.remove(self)
   }
 
+  /// Takes the open socket of `other` over, under the same handle and with its unsent bytes; `other` is closed by that,
+  /// without its socket. For connections whose first bytes tell what they are. Timers stay with the handle: `other`
+  /// cancels its own first.
+  public final func takeOver(_ other: Channel) {
+    guard isClosed, !other.isClosed else { return }
+    handle = other.handle
+    isClosed = false
+    swap(&queue, &other.queue)
+    isSending = other.isSending
+    other.isSending = false
+    other.isClosed = true
+    reactor.replace(with: self)
+    if queue.count > 0 { markDirty() }
+    other.willClose()
+  }
+
   /// Called once, first thing on closing: a subclass lets go of what it shares with others.
   open func willClose() {}
 

@@ -73,6 +73,8 @@ public final class Reactor {
   /// The open channel that `handle` names, or `nil` if it has gone, however often its place was reused since.
   public func channel(_ handle: Handle) -> Channel? { channels.lookUp(handle)?.takeUnretainedValue() }
 
+  func replace(with channel: Channel) { channels.replace(channel.handle, with: channel) }
+
   func remove(_ channel: Channel) {
     backend.close(channel.handle)
     channels.remove(channel.handle)

@@ -47,6 +47,16 @@ struct Slab: ~Copyable {
     return slot.generation == handle.generation ? slot.channel : nil
   }
 
+  /// Gives the place and its handle to `channel`; the former holder lives on until `buryDeparted()`.
+  mutating func replace(_ handle: Handle, with channel: Channel) {
+    let index = handle.index
+    guard index < slots.count, slots[index].generation == handle.generation, let former = slots[index].channel else {
+      return
+    }
+    slots[index].channel = .passRetained(channel)
+    departed.append(former)
+  }
+
   /// Frees the place; the channel itself lives on until `buryDeparted()`, so a caller up the stack may still touch it.
   mutating func remove(_ handle: Handle) {
     let index = handle.index

@@ -49,23 +49,47 @@ extension Secret {
 public final class ServerTLSContext: Sendable {
   let box: ContextBox
 
+  /// What applies instead once certain application protocols are agreed on.
+  public struct Choice: Sendable {
+    let protocols: [String]
+    let certificate: (chainPEM: String, keyPEM: Secret)?
+    let clientCAPEMs: [String]
+
+    /// - Parameters:
+    ///   - certificate: presented instead of the context's own; `nil`: the same.
+    ///   - clientCAPEMs: trusted instead of the context's own.
+    public init(
+      protocols: [String], certificate: (chainPEM: String, keyPEM: Secret)? = nil, clientCAPEMs: [String]
+    ) {
+      self.protocols = protocols
+      self.certificate = certificate
+      self.clientCAPEMs = clientCAPEMs
+    }
+  }
+
   /// - Parameters:
   ///   - certificateChainPEM: leaf first.
   ///   - applicationProtocols: in order of preference; none in common with the client ends in alert 120.
-  ///   - webCertificate: presented instead where `http/1.1` is negotiated.
+  ///   - choices: protocols of that list which have a certificate or client CAs of their own.
   public init(
     certificateChainPEM: String, privateKeyPEM: Secret, clientCAPEMs: [String], applicationProtocols: [String],
-    webCertificate: (chainPEM: String, keyPEM: Secret)? = nil
+    choices: [Choice] = []
   ) throws(TLSConfigurationError) {
     box = try Self.makeBox(certificateChainPEM, privateKeyPEM, clientCAPEMs)
     let protocols = try wireProtocols(applicationProtocols)
     guard platform_tls_set_server_protocols(box.context, protocols, protocols.count) == 1 else {
       throw .current("cannot set application protocols")
     }
-    if let webCertificate {
-      let web = try Self.makeBox(webCertificate.chainPEM, webCertificate.keyPEM, clientCAPEMs)
-      guard platform_tls_set_web_context(box.context, web.context) == 1 else {
-        throw .current("cannot set web certificate")
+    for choice in choices {
+      let (chain, key) = choice.certificate ?? (certificateChainPEM, privateKeyPEM)
+      let other = try Self.makeBox(chain, key, choice.clientCAPEMs)
+      for name in choice.protocols {
+        let bytes = try wireProtocols([name]).dropFirst()
+        let status = Array(bytes).withUnsafeBufferPointer { bytes in
+          platform_tls_set_protocol_context(
+            box.context, bytes.baseAddress, UInt8(truncatingIfNeeded: bytes.count), other.context)
+        }
+        guard status == 1 else { throw .current("cannot set the context of protocol '\(name)'") }
       }
     }
   }
@@ -104,11 +128,19 @@ public final class ClientTLSContext: Sendable {
   /// - Parameters:
   ///   - trustedCAPEM: the only CAs trusted; `nil`: the system's (and `SSL_CERT_FILE`, as OpenSSL has it).
   ///   - clientCertificate: presented if the server asks.
+  ///   - applicationProtocols: offered by ALPN, in order of preference.
   public init(
-    mode: Mode, trustedCAPEM: String? = nil, clientCertificate: (chainPEM: String, keyPEM: Secret)? = nil
+    mode: Mode, trustedCAPEM: String? = nil, clientCertificate: (chainPEM: String, keyPEM: Secret)? = nil,
+    applicationProtocols: [String] = []
   ) throws(TLSConfigurationError) {
     self.mode = mode
     box = try ContextBox(isServer: false)
+    if !applicationProtocols.isEmpty {
+      let protocols = try wireProtocols(applicationProtocols)
+      guard platform_tls_set_client_protocols(box.context, protocols, protocols.count) == 1 else {
+        throw .current("cannot set application protocols")
+      }
+    }
     if let clientCertificate { try box.use(chainPEM: clientCertificate.chainPEM, key: clientCertificate.keyPEM) }
     guard mode != .insecure else { return }
     platform_tls_verify_server(box.context)

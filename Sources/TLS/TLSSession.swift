@@ -78,6 +78,12 @@ public final class TLSSession {
 
   // MARK: Bytes
 
+  /// Sends ciphertext elsewhere from now on.
+  public func redirectOutput(to output: TLSOutput) {
+    pipe.pointee.output_context = output.context
+    pipe.pointee.output = output.append
+  }
+
   /// Lends ciphertext to read from, until `clearInput` or the next call.
   public func setInput(_ ciphertext: UnsafeRawBufferPointer) {
     pipe.pointee.input = ciphertext.baseAddress?.assumingMemoryBound(to: UInt8.self)

@@ -123,7 +123,8 @@ struct Cluster {
     func context(web: (String, Secret)?) throws -> ServerTLSContext {
       try ServerTLSContext(
         certificateChainPEM: host.chainPEM, privateKeyPEM: host.keyPEM, clientCAPEMs: clientCA,
-        applicationProtocols: ["postgresql", "teleport-postgres", "http/1.1"], webCertificate: web)
+        applicationProtocols: ["postgresql", "teleport-postgres", "http/1.1"],
+        choices: [.init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: clientCA)])
     }
     let web = try configuration.keyPair.map { pair in
       guard let data = FileManager.default.contents(atPath: pair.certificateFile),

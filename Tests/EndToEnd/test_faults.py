@@ -168,6 +168,7 @@ def test_sessions_end_with_their_certificate(cluster):
         with pytest.raises(psycopg.OperationalError, match="certificate has expired"):
             for _ in range(12):
                 connection.execute("select pg_sleep(1)")
+    time.sleep(1)
     with pytest.raises(psycopg.OperationalError, match="certificate expired"):
         psycopg.connect(database.dsn)
 

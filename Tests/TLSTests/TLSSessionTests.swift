@@ -58,6 +58,8 @@ private func shake(_ client: End, _ server: End, piece: Int = .max) -> (client: 
   return (nil, nil)
 }
 
+private let hostIdentity = HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test")
+
 private struct Authorities {
   let host: CertificateAuthority
   let user: CertificateAuthority
@@ -66,7 +68,7 @@ private struct Authorities {
   init(names: [String] = ["localhost", "127.0.0.1"]) throws {
     host = try .make(.host, clusterName: "test")
     user = try .make(.user, clusterName: "test")
-    let certificate = try host.issueHost(names: names, notAfter: Date() + 3600)
+    let certificate = try host.issueHost(hostIdentity, names: names, notAfter: Date() + 3600)
     server = try ServerTLSContext(
       certificateChainPEM: certificate.certificatePEM, privateKeyPEM: certificate.key.pem,
       clientCAPEMs: [try user.certificatePEM],
@@ -125,7 +127,7 @@ struct TLSSessionTests {
   @Test func clientCertificatesOfOthersAreRefused() throws {
     let authorities = try Authorities()
     let sameName = try CertificateAuthority.make(.user, clusterName: "test")
-    let hostAsUser = try authorities.host.issueHost(names: ["x"], notAfter: Date() + 3600)
+    let hostAsUser = try authorities.host.issueHost(hostIdentity, names: ["x"], notAfter: Date() + 3600)
     for (certificate, reason) in [
       (try authorities.userCertificate(sameName), TLSFailure.Reason.untrustedIssuer),
       (try authorities.userCertificate(end: Date() - 10), .expired),
@@ -211,8 +213,8 @@ struct TLSSessionTests {
 
   @Test func badContextsAreRefused() throws {
     let authorities = try Authorities()
-    let one = try authorities.host.issueHost(names: ["a"], notAfter: Date() + 60)
-    let other = try authorities.host.issueHost(names: ["a"], notAfter: Date() + 60)
+    let one = try authorities.host.issueHost(hostIdentity, names: ["a"], notAfter: Date() + 60)
+    let other = try authorities.host.issueHost(hostIdentity, names: ["a"], notAfter: Date() + 60)
     #expect(throws: TLSConfigurationError.self) {
       try ServerTLSContext(
         certificateChainPEM: one.certificatePEM, privateKeyPEM: other.key.pem, clientCAPEMs: [],

@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TunnelWire
 
 /// A client's connection to the public port: from its first byte to the startup message, or to the HTTP hand-off.
 ///
@@ -45,7 +46,7 @@ final class ClientChannel: ClientLeg {
     guard pending.count + bytes.count <= StartupPacket.maximumLength else { return reject() }
     pending.append(contentsOf: bytes)
     do {
-      guard let (request, consumed) = try pending.withUnsafeBytes({ try StartupPacket.parse($0) }) else { return }
+      guard let (request, consumed) = try StartupPacket.parse(pending) else { return }
       // Nothing may stand behind a first packet: before TLS it could only be an attacker's, after it a client that
       // does not wait for its answer.
       guard consumed == pending.count else {
@@ -96,11 +97,19 @@ final class ClientChannel: ClientLeg {
 
   override func secured() {
     guard stage == .greeting else { return }
-    if tls?.negotiatedProtocol == "http/1.1" {
-      startHTTP()
-    } else {
-      stage = .startup
+    switch tls?.negotiatedProtocol {
+    case "http/1.1": startHTTP()
+    case TunnelMessage.controlProtocol: handOver { TunnelControl.accept(self, entrance: $0) }
+    case TunnelMessage.sessionProtocol: handOver { TunnelChannel.accept(self, entrance: $0) }
+    default: stage = .startup
     }
+  }
+
+  /// The connection is an agent's: another channel goes on with it.
+  private func handOver(_ accept: (TunnelEntrance) -> Void) {
+    guard let entrance = worker.settings.tunnel else { return close() }
+    cancelStartupDeadline()
+    accept(entrance)
   }
 
   // MARK: Login

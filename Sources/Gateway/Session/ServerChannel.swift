@@ -193,7 +193,7 @@ final class ServerChannel: ServerLeg {
     phase = .relay
     let rest = reader.takeRest()
     authentication = nil
-    client?.serverReady(collector, from: self)
+    client?.serverReady(collector.greeting, from: self)
     if !rest.isEmpty { rest.withUnsafeBytes { relay($0) } }
   }
 

@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TunnelWire
 
 /// The client's half of a session, from the moment it is known who asks for what: decision, login, relay, cancel, ends.
 ///
@@ -17,7 +18,8 @@ class ClientLeg: TLSChannel {
   static let firstOwnTag: UInt8 = 16
 
   let worker: Worker
-  let address: String
+  /// Numeric address of the client.
+  final var address: String
   private(set) var phase = Phase.opening
   private var loginDeadline: Reactor.Timer?
 
@@ -30,9 +32,9 @@ class ClientLeg: TLSChannel {
   private(set) var server: ServerLeg?
 
   private var scanner = MessageScanner(side: .frontend)
-  /// When the client and the database were last heard, by the reactor's clock.
+  /// When either side was last heard, by the reactor's clock, and which one it was.
   private var lastHeard: UInt64 = 0
-  private var lastAnswered: UInt64 = 0
+  private var clientSpokeLast = false
   private var lastDrained: UInt64 = 0
   private var isStallWatched = false
   private var hasTerminated = false
@@ -56,13 +58,13 @@ class ClientLeg: TLSChannel {
   /// The end of the stream before the login.
   func openingEnded() { close() }
   /// The database let the session in; by default the client is told as PostgreSQL would, with a cancel key of ours.
-  func announceReady(_ login: LoginCollector) {
+  func announceReady(_ greeting: ServerGreeting) {
     let key = worker.cancelKeys.issue(for: handle)
     cancelKey = key
     var answer = Encode.authenticationOk()
-    answer += login.parameterStatus
+    answer += greeting.parameterStatus
     answer += Encode.backendKeyData(processID: key.processID, secret: key.secret)
-    answer += Encode.readyForQuery(status: login.transactionStatus)
+    answer += Encode.readyForQuery(status: greeting.transactionStatus)
     write(answer)
   }
   /// Tells the client why the session does not start or goes on; called at message boundaries only.
@@ -110,21 +112,35 @@ class ClientLeg: TLSChannel {
     }
   }
 
-  private func decided(_ decision: Result<SessionGrant, WireError>) {
+  private func decided(_ decision: Result<SessionRoute, WireError>) {
     guard phase == .login else { return worker.gateway.abandon(decision) }
     switch decision {
     case .failure(let error): refuse(error)
-    case .success(let grant):
-      self.grant = grant
-      grantedAt = reactor.now
+    case .success(let route):
       do {
-        guard let startup else { return }
-        let packet = try startup.relayed(
-          user: grant.user, database: grant.database, replication: startup.wantsReplication)
-        ServerChannel.dial(grant, startup: packet, client: self)
+        try begin(route)
       } catch {
         refuse(error)
       }
+    }
+  }
+
+  private func begin(_ route: SessionRoute) throws(WireError) {
+    guard let startup, let request else { return }
+    switch route {
+    case .database(let grant):
+      self.grant = grant
+      grantedAt = reactor.now
+      let packet = try startup.relayed(
+        user: grant.user, database: grant.database, replication: startup.wantsReplication)
+      ServerChannel.dial(grant, startup: packet, client: self)
+    case .agents(let database):
+      let packet = try startup.relayed(
+        user: startup.user, database: startup.database, replication: startup.wantsReplication)
+      worker.tunnels.open(
+        database, for: self,
+        OpenRequest(
+          session: .random(), certificate: request.certificate, clientAddress: address, startup: packet))
     }
   }
 
@@ -133,27 +149,30 @@ class ClientLeg: TLSChannel {
 
   /// The database refused or could not be reached.
   func serverFailed(_ error: WireError, rejectedPassword: Bool) {
-    guard phase == .login, let grant else { return }
+    guard phase == .login else { return }
     server = nil
-    worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
-    self.grant = nil
-    if rejectedPassword, grant.isPasswordCached, var request, request.rejectedPassword == nil {
-      request.rejectedPassword = grant.password
-      return authorize(request)
+    if let grant {
+      worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
+      self.grant = nil
+      if rejectedPassword, grant.isPasswordCached, var request, request.rejectedPassword == nil {
+        request.rejectedPassword = grant.password
+        return authorize(request)
+      }
     }
     refuse(error)
   }
 
   /// The database let us in.
-  func serverReady(_ login: LoginCollector, from server: ServerLeg) {
-    guard phase == .login, let grant else { return server.close() }
-    announceReady(login)
+  func serverReady(_ greeting: ServerGreeting, from server: ServerLeg) {
+    guard phase == .login else { return server.close() }
+    announceReady(greeting)
     phase = .relay
     endLogin()
     startup = nil
     request = nil
     lastHeard = reactor.now
-    lastAnswered = reactor.now
+    // Behind a tunnel, the agent sees to the limits of the session and to its records.
+    guard let grant else { return }
     if let idle = grant.idleTimeout { _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
     if let lifetime = grant.lifetime {
       let used = min(lifetime, reactor.now - grantedAt)
@@ -167,6 +186,7 @@ class ClientLeg: TLSChannel {
   private func relay(_ bytes: UnsafeRawBufferPointer) {
     guard let server, !hasTerminated else { return }
     lastHeard = reactor.now
+    clientSpokeLast = true
     bytesReceived &+= UInt64(bytes.count)
     do {
       let scan = try scanner.scan(bytes)
@@ -188,7 +208,8 @@ class ClientLeg: TLSChannel {
 
   /// Bytes of the database, unchanged. Returns whether the client keeps up.
   func deliver(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    lastAnswered = reactor.now
+    lastHeard = reactor.now
+    clientSpokeLast = false
     bytesSent &+= UInt64(bytes.count)
     write(bytes)
     guard queuedBytes > Self.highMark else { return true }
@@ -215,14 +236,14 @@ class ClientLeg: TLSChannel {
   ///
   /// - Parameter certificate: who asks, where that is known: must be the session's own user.
   func cancelQuery(askedWith certificate: [UInt8]?, from source: String) {
-    guard phase == .relay, let server, let grant else { return }
+    guard phase == .relay, let server else { return }
     guard let certificate, let own = sessionCertificate, certificate != own else { return server.cancelQuery() }
-    let (handle, mailbox, gateway) = (handle, reactor.mailbox, worker.gateway)
+    let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant?.sessionID)
     gateway.pool.run {
       let authorizer = gateway.authorizer
       guard let user = authorizer.userName(certificate: own), user == authorizer.userName(certificate: certificate)
       else {
-        return gateway.report { $0.cancelRefused(grant.sessionID, certificate: certificate, clientAddress: source) }
+        return gateway.report { $0.cancelRefused(sessionID, certificate: certificate, clientAddress: source) }
       }
       // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
       mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.server?.cancelQuery() }
@@ -279,10 +300,10 @@ class ClientLeg: TLSChannel {
     let isWaiting =
       switch server?.backendState {
       case .answering: true
-      case .readyForQuery: lastHeard > lastAnswered
+      case .readyForQuery: clientSpokeLast
       case .copyingIn, nil: false
       }
-    let silent = isWaiting ? 0 : reactor.now - max(lastHeard, lastAnswered)
+    let silent = isWaiting ? 0 : reactor.now - lastHeard
     guard silent >= limit else {
       _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
       return

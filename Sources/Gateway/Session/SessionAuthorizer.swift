@@ -5,7 +5,7 @@ import TLS
 
 /// What a client that proved its certificate asks for.
 public struct SessionRequest: Sendable {
-  /// DER of the client certificate; TLS has verified it against the user CA.
+  /// DER of the client certificate. TLS has verified it against the user CA, unless it came through a tunnel.
   public let certificate: [UInt8]
   /// Database user and database name of the startup message.
   public let user: String
@@ -77,6 +77,14 @@ public struct SessionGrant: Sendable {
   }
 }
 
+/// Where a session that may begin leads.
+public enum SessionRoute: Sendable {
+  /// To the database, from here.
+  case database(SessionGrant)
+  /// Through a tunnel to one of the agents that serve the database of this name; they decide about the login.
+  case agents(database: String)
+}
+
 /// How a session ended, for the audit log.
 public struct SessionSummary: Sendable {
   public let sessionID: String
@@ -88,11 +96,13 @@ public struct SessionSummary: Sendable {
 /// Decides logins. Called on the Dispatch pool, never on a reactor thread; may take its time within the login deadline.
 public protocol SessionAuthorizer: Sendable {
   /// Allows or refuses; a refusal's text is shown to the client.
-  func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError>
+  func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError>
   /// The user a verified certificate belongs to: decides who may cancel whose query.
   func userName(certificate: [UInt8]) -> String?
   /// A cancel request with the session's key came from the holder of another user's certificate.
-  func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String)
+  ///
+  /// - Parameter sessionID: as granted; `nil` on a proxy, whose sessions the agents name.
+  func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String)
   /// The database let the session in (`nil`) or refused or could not be reached.
   func sessionStarted(_ sessionID: String, failure: WireError?)
   /// A started session is over.

@@ -1,0 +1,98 @@
+import Dispatch
+import Reactor
+import TunnelWire
+
+/// Keeps an agent connected to one proxy: dials, spreads the news over the reactors, tries again.
+///
+/// Bound to the thread of the agent's first reactor.
+final class AgentLink {
+  let settings: AgentSettings
+  private let worker: Worker
+  /// Dials since the last success: the back-off grows with it.
+  private(set) var attempts = 0
+  private var isStopped = false
+
+  private static let shortestPause = 0.5
+  private static let longestPause = 30.0
+
+  init(settings: AgentSettings, worker: Worker) {
+    self.settings = settings
+    self.worker = worker
+  }
+
+  /// Resolves the proxy's name on the pool and dials.
+  func dial() {
+    guard !isStopped else { return }
+    let (settings, mailbox, proxy) = (settings, worker.reactor.mailbox, settings.proxy)
+    worker.gateway.pool.run {
+      let found: Result<[SocketAddress], any Error> = Result { try settings.resolve() }
+      mailbox.post { reactor in
+        guard let worker = Worker.of(reactor), let link = worker.agentLinks[proxy] else { return }
+        switch found {
+        case .success(let addresses) where !addresses.isEmpty: AgentControl.dial(addresses, link, worker: worker)
+        case .success: link.lost("its name has no address")
+        case .failure(let error): link.lost("\(error)")
+        }
+      }
+    }
+  }
+
+  func connected(_ addresses: [SocketAddress], proxyReactors: Int) {
+    attempts = 0
+    worker.gateway.note("connected to proxy \(settings.proxy)")
+    let settings = settings
+    onEachWorker { worker in
+      let pool = AgentPool(worker: worker, settings: settings, addresses: addresses, proxyReactors: proxyReactors)
+      worker.agentPools[settings.proxy] = pool
+      pool.fill()
+    }
+  }
+
+  /// The control connection broke, or could not be made.
+  func lost(_ reason: String) {
+    let proxy = settings.proxy
+    onEachWorker { $0.agentPools.removeValue(forKey: proxy)?.stop() }
+    guard !isStopped else { return }
+    let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(attempts, 10)))
+    attempts += 1
+    // Half of the pause is chance: agents that lost the same proxy come back one by one.
+    let pause = Double.random(in: ceiling / 2...ceiling)
+    worker.gateway.warn("not connected to proxy \(proxy): \(reason); next attempt in \(Int(pause * 1000)) ms")
+    let mailbox = worker.reactor.mailbox
+    DispatchQueue.global().asyncAfter(deadline: .now() + pause) {
+      mailbox.post { reactor in Worker.of(reactor)?.agentLinks[proxy]?.dial() }
+    }
+  }
+
+  /// No more attempts; the reactor closes the channels.
+  func stop() { isStopped = true }
+
+  // MARK: Orders
+
+  func want(_ count: Int, at reactor: Int) {
+    let proxy = settings.proxy
+    // Shared out: each reactor dials its part.
+    let share = (count + worker.reactorCount - 1) / worker.reactorCount
+    onEachWorker { $0.agentPools[proxy]?.want(share, at: reactor) }
+  }
+
+  func refill() {
+    let proxy = settings.proxy
+    onEachWorker { $0.agentPools[proxy]?.fill() }
+  }
+
+  func cancel(_ session: SessionToken) {
+    onEachWorker { worker in
+      guard let handle = worker.tunnelled[session] else { return }
+      (worker.reactor.channel(handle) as? ClientLeg)?.cancelQuery(askedWith: nil, from: "")
+    }
+  }
+
+  private func onEachWorker(_ work: @escaping @Sendable (Worker) -> Void) {
+    for mailbox in worker.peers.all {
+      mailbox.post { reactor in
+        if let worker = Worker.of(reactor) { work(worker) }
+      }
+    }
+  }
+}

@@ -1,0 +1,174 @@
+import PostgresWire
+import Reactor
+import TLS
+import TunnelWire
+
+/// The proxy's end of a session connection: waits for a client, then stands for the database towards it.
+final class TunnelChannel: ServerLeg {
+  private enum Phase { case identifying, idle, opening, relay, over }
+
+  private enum Tag: UInt8 { case identify = 1 }
+  private static let identifyDeadline: UInt64 = 10_000
+
+  private var phase = Phase.identifying
+  private var agent = ""
+  private var database = ""
+  private var request: OpenRequest?
+  private var token: SessionToken?
+  private var tried: Set<String> = []
+  private var client: ClientLeg?
+  private var reader = TunnelReader()
+  private var scanner = MessageScanner(side: .backend)
+
+  override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
+  override var backendState: MessageScanner.BackendState { scanner.backendState }
+
+  /// Takes over a connection whose handshake ended in the session protocol.
+  static func accept(_ connection: ClientChannel, entrance: TunnelEntrance) {
+    let channel = TunnelChannel(worker: connection.worker)
+    channel.takeOverSecured(connection)
+    channel.identify(entrance)
+  }
+
+  private func identify(_ entrance: TunnelEntrance) {
+    _ = reactor.startTimer(for: self, tag: Tag.identify.rawValue, after: Self.identifyDeadline)
+    TunnelPeer.identify(self, entrance) { (channel: TunnelChannel, agent) in channel.identified(agent) }
+  }
+
+  private func identified(_ agent: String) {
+    guard phase == .identifying else { return }
+    self.agent = agent
+    phase = .idle
+    write(TunnelPeer.welcome(worker).encoded())
+    if !worker.tunnels.offer(self, of: agent) { close() }
+  }
+
+  // MARK: Session
+
+  /// Gives the connection to `client`; the agent decides about the login.
+  func begin(_ database: String, _ client: ClientLeg, _ request: OpenRequest, _ tried: Set<String>) {
+    phase = .opening
+    (self.database, self.client, self.request, self.tried) = (database, client, request, tried)
+    token = request.session
+    worker.settings.tunnel?.registry.count(1, of: agent)
+    worker.tunnels.note(handle, of: agent, isOpening: true)
+    client.attach(self)
+    write(TunnelMessage.open(request).encoded())
+  }
+
+  override func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
+    switch phase {
+    case .relay: relay(bytes)
+    case .opening: readAnswer(bytes)
+    // An agent has nothing to say before it is asked.
+    case .identifying, .idle: close()
+    case .over: break
+    }
+  }
+
+  private func relay(_ bytes: UnsafeRawBufferPointer) {
+    guard let client else { return }
+    do {
+      _ = try scanner.scan(bytes)
+    } catch {
+      return end(saying: WireError(.connectionFailure, "the database service broke the protocol: \(error.message)"))
+    }
+    if !client.deliver(bytes) { pauseReceiving() }
+  }
+
+  private func readAnswer(_ bytes: UnsafeRawBufferPointer) {
+    reader.append(bytes)
+    do throws(WireError) {
+      switch try reader.next() {
+      case nil: break
+      case .ready(let parameterStatus, let transactionStatus):
+        phase = .relay
+        request = nil
+        worker.tunnels.note(handle, of: agent, isOpening: false)
+        let rest = reader.takeRest()
+        client?.serverReady(
+          ServerGreeting(parameterStatus: parameterStatus, transactionStatus: transactionStatus), from: self)
+        if !rest.isEmpty { rest.withUnsafeBytes { relay($0) } }
+      case .refused(let error): fail(error)
+      default: throw WireError(.protocolViolation, "an unexpected message in place of an answer")
+      }
+    } catch {
+      fail(WireError(.cannotConnect, "the database service broke the protocol: \(error.message)"))
+    }
+  }
+
+  override func cancelQuery() {
+    guard phase == .relay, let token else { return }
+    TunnelControl.send(.cancel(session: token), to: agent, worker.settings.tunnel?.registry)
+  }
+
+  // MARK: Ends
+
+  private func fail(_ error: WireError) {
+    let client = self.client
+    self.client = nil
+    leave()
+    finish()
+    client?.serverFailed(error, rejectedPassword: false)
+  }
+
+  private func end(saying error: WireError?) {
+    let client = self.client
+    self.client = nil
+    client?.serverEnded(saying: error)
+    leave()
+    close()
+  }
+
+  /// The agent is gone. Before its answer another one can be tried, since nothing has reached a database's session.
+  func lost() {
+    switch phase {
+    case .opening:
+      let (client, request, database) = (self.client, self.request, self.database)
+      let tried = self.tried.union([agent])
+      self.client = nil
+      leave()
+      close()
+      if let client, let request { worker.tunnels.retry(database, for: client, request, without: tried) }
+    case .relay:
+      let saidWhy = scanner.lastType == UInt8(ascii: "E")
+      end(saying: saidWhy ? nil : WireError(.connectionFailure, "the connection to the database service was lost"))
+    case .identifying, .idle, .over: close()
+    }
+  }
+
+  /// From here on the connection counts no more.
+  private func leave() {
+    if phase == .opening { worker.tunnels.note(handle, of: agent, isOpening: false) }
+    if phase == .opening || phase == .relay { worker.settings.tunnel?.registry.count(-1, of: agent) }
+    phase = .over
+  }
+
+  override func plaintextEnded() { lost() }
+  override func failed(errno: Int32) { lost() }
+  override func tlsFailed(_ failure: TLSFailure) { lost() }
+  override func drained() { client?.resumeReceiving() }
+
+  override func timerFired(tag: UInt8) {
+    if phase == .identifying { close() }
+  }
+
+  /// As with a database: the client's channel says goodbye for both.
+  override func reactorStopping() {
+    if client == nil { close() }
+  }
+
+  override func clientEnded() {
+    client = nil
+    leave()
+    finish()
+  }
+
+  override func willClose() {
+    if phase == .idle { worker.tunnels.withdraw(handle, of: agent) }
+    let client = self.client
+    self.client = nil
+    if phase == .relay { client?.serverEnded(saying: nil) }
+    leave()
+  }
+}
