@@ -84,6 +84,6 @@ public struct ServedDatabase: Sendable {
     guard let serverless else { return DatabaseUserSpellings([user]) }
     return DatabaseUserSpellings(
       RoleARN.spellings(ofDatabaseUser: user, account: serverless.account, region: serverless.region),
-      alsoDenied: RoleARN.nameWithoutPath(ofDatabaseUser: user).map { [$0] } ?? [])
+      alsoDenied: RoleARN.name(inDatabaseUser: user).map { [$0] } ?? [])
   }
 }
