@@ -65,6 +65,9 @@ public struct RoleARN: Hashable, Sendable, CustomStringConvertible {
     return [user] + [role.description].filter { $0 != user } + (isBare && role.name != user ? [role.name] : [])
   }
 
+  /// The name in an ARN, which is all of it that the database knows the user by; `nil` if `user` is no ARN of a role.
+  public static func name(inDatabaseUser user: String) -> String? { try? RoleARN(user).name }
+
   static func partition(ofRegion region: String) -> String {
     region.hasPrefix("cn-") ? "aws-cn" : region.hasPrefix("us-gov-") ? "aws-us-gov" : "aws"
   }

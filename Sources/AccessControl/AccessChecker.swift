@@ -2,11 +2,12 @@
 public struct DatabaseAccess: Sendable {
   public let labels: [String: String]
   public let databaseName: String
-  /// Spellings of the database user that mean the same: for Redshift Serverless the IAM role's name and its ARN.
-  public let databaseUsers: [String]
+  public let databaseUsers: DatabaseUserSpellings
   public let wantsReplication: Bool
 
-  public init(labels: [String: String], databaseName: String, databaseUsers: [String], wantsReplication: Bool = false) {
+  public init(
+    labels: [String: String], databaseName: String, databaseUsers: DatabaseUserSpellings, wantsReplication: Bool = false
+  ) {
     self.labels = labels
     self.databaseName = databaseName
     self.databaseUsers = databaseUsers
@@ -14,10 +15,26 @@ public struct DatabaseAccess: Sendable {
   }
 }
 
-/// The answer, with a sentence for the user.
+/// How one database user may be written in roles.
+public struct DatabaseUserSpellings: Sendable {
+  /// They mean the same, the first being what was asked for: for Redshift Serverless an IAM role's name and its ARN.
+  public let same: [String]
+  /// What a deny may call it besides: the name alone of a role with a path. Too wide to allow by, since another role may
+  /// have been meant; right to deny by, since the database knows the user by this name.
+  public let alsoDenied: [String]
+
+  public init(_ same: [String], alsoDenied: [String] = []) {
+    self.same = same
+    self.alsoDenied = alsoDenied
+  }
+}
+
+/// The answer, with a sentence for the user and what would change it.
 public enum Decision: Sendable, Equatable {
   case allowed
   case denied(reason: String, mend: String)
+  /// All is allowed but that it is a replication connection.
+  case replicationDenied(reason: String, mend: String)
 }
 
 /// Evaluates a user's roles. Immutable; made anew for each request, off the reactor.
@@ -37,19 +54,20 @@ public struct AccessChecker: Sendable {
 
   /// Whether the session may start.
   public func decide(_ access: DatabaseAccess) -> Decision {
-    let user = access.databaseUsers.first ?? ""
+    let user = access.databaseUsers.same.first ?? ""
     for role in roles {
       let deny = role.spec.deny
       let name = role.metadata.name
-      if matches(deny.databaseLabels ?? [:], access.labels) {
+      if matches(deny.databaseLabels ?? [:], access.labels, ifUnreadable: true) {
         return .denied(reason: "role '\(name)' denies this database", mend: "ask for a change of its deny.db_labels")
       }
-      if matches(deny.databaseNames, [access.databaseName]) {
+      if matches(deny.databaseNames, [access.databaseName], ifUnreadable: true) {
         return .denied(
           reason: "role '\(name)' denies database name '\(access.databaseName)'",
           mend: "ask for a change of its deny.db_names")
       }
-      if matches(deny.databaseUsers, access.databaseUsers) {
+      let names = access.databaseUsers.same + access.databaseUsers.alsoDenied
+      if matches(deny.databaseUsers, names, ifUnreadable: true) {
         return .denied(
           reason: "role '\(name)' denies database user '\(user)'", mend: "ask for a change of its deny.db_users")
       }
@@ -58,7 +76,7 @@ public struct AccessChecker: Sendable {
     guard !byLabels.isEmpty else {
       return .denied(reason: "no role of yours allows this database", mend: "a role whose db_labels match it is needed")
     }
-    let byUser = byLabels.filter { matches($0.spec.allow.databaseUsers, access.databaseUsers) }
+    let byUser = byLabels.filter { matches($0.spec.allow.databaseUsers, access.databaseUsers.same) }
     guard !byUser.isEmpty else {
       return .denied(
         reason: "database user '\(user)' is not among the allowed ones",
@@ -71,7 +89,7 @@ public struct AccessChecker: Sendable {
         mend: "add it to db_names of the role that allows this database and user")
     }
     guard !access.wantsReplication || matching.contains(where: { $0.spec.allow.databaseReplication }) else {
-      return .denied(
+      return .replicationDenied(
         reason: "replication connections are not allowed", mend: "set db_replication: true in the role's allow section")
     }
     return .allowed
@@ -79,7 +97,7 @@ public struct AccessChecker: Sendable {
 
   /// Whether a database with these labels is to be listed.
   public func canSee(labels: [String: String]) -> Bool {
-    !roles.contains { matches($0.spec.deny.databaseLabels ?? [:], labels) }
+    !roles.contains { matches($0.spec.deny.databaseLabels ?? [:], labels, ifUnreadable: true) }
       && roles.contains { matches(allowedLabels($0), labels) }
   }
 
@@ -120,24 +138,27 @@ public struct AccessChecker: Sendable {
     return Set(entries.flatMap { Pattern.listed($0, traits: traits) }).sorted()
   }
 
-  /// Roles up to v4 that do not mention labels mean all databases.
+  /// Roles of v3 that do not mention labels mean all databases, later ones none (docs/decisions/010).
   private func allowedLabels(_ role: Role) -> [String: Role.Values] {
-    role.spec.allow.databaseLabels ?? (["v3", "v4"].contains(role.version) ? ["*": ["*"]] : [:])
+    role.spec.allow.databaseLabels ?? (role.version == "v3" ? ["*": ["*"]] : [:])
   }
 
-  private func matches(_ selector: [String: Role.Values], _ labels: [String: String]) -> Bool {
+  private func matches(
+    _ selector: [String: Role.Values], _ labels: [String: String], ifUnreadable: Bool = false
+  ) -> Bool {
     guard !selector.isEmpty else { return false }
     return selector.allSatisfy { key, values in
       if key == "*" { return values.all == ["*"] }
       guard let actual = labels[key] else { return false }
-      return matches(values.all, [actual])
+      return matches(values.all, [actual], ifUnreadable: ifUnreadable)
     }
   }
 
-  private func matches(_ patterns: [String], _ subjects: [String]) -> Bool {
+  /// Roles are validated before they are stored. Should an entry be no pattern after all, a deny takes it to match
+  /// (`ifUnreadable`), an allow not.
+  private func matches(_ patterns: [String], _ subjects: [String], ifUnreadable: Bool = false) -> Bool {
     patterns.contains { text in
-      // Roles are validated before they are stored; one that is not a pattern after all matches nothing.
-      guard let pattern = try? Pattern(text) else { return false }
+      guard let pattern = try? Pattern(text) else { return ifUnreadable }
       return subjects.contains { pattern.matches($0, traits: traits) }
     }
   }

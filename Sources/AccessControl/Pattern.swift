@@ -1,11 +1,9 @@
-import Foundation
-
 /// One entry of a role's list: a literal, a glob with `*`, a `^regex$` or a template over the user's traits.
 struct Pattern {
   private enum Kind {
-    case literal(String)
-    case glob([Substring])
-    case expression(NSRegularExpression)
+    /// A literal if there is no `*` in it.
+    case glob(String)
+    case expression(RegularExpression)
     case trait(String)
   }
 
@@ -23,17 +21,13 @@ struct Pattern {
       kind = .trait(name)
     } else if text.hasPrefix("^"), text.hasSuffix("$") {
       do {
-        // Valid by itself first, so that no stray parenthesis can break out of the group below.
-        _ = try NSRegularExpression(pattern: String(text.dropFirst().dropLast()))
         // The anchors are meant for the whole, also where the pattern is an alternation.
-        kind = .expression(try NSRegularExpression(pattern: "\\A(?:\(text.dropFirst().dropLast()))\\z"))
-      } catch {
-        throw RoleError("'\(text)' is not a regular expression")
+        kind = .expression(try RegularExpression(text.dropFirst().dropLast()))
+      } catch let error as RegularExpressionError {
+        throw RoleError("'\(text)' is not a regular expression: it \(error)")
       }
-    } else if text.contains("*") {
-      kind = .glob(text.split(separator: "*", omittingEmptySubsequences: false))
     } else {
-      kind = .literal(text)
+      kind = .glob(text)
     }
   }
 
@@ -46,22 +40,17 @@ struct Pattern {
   func matches(_ subject: String, traits: [String: [String]]) -> Bool {
     guard subject.utf8.count <= 4096 else { return false }
     switch kind {
-    case .literal(let text): return text == subject
-    case .glob(let parts): return Self.glob(parts, subject)
-    case .expression(let expression):
-      return expression.firstMatch(in: subject, range: NSRange(subject.startIndex..., in: subject)) != nil
-    case .trait(let name):
-      // A trait is data: `*` in it stands for all, as in a role, but it is never compiled as an expression.
-      return (traits[name] ?? []).contains { value in
-        value == subject
-          || value.contains("*") && Self.glob(value.split(separator: "*", omittingEmptySubsequences: false), subject)
-      }
+    case .glob(let text): return Self.glob(text, subject)
+    case .expression(let expression): return expression.matchesWhole(subject)
+    // A trait is data: `*` in it stands for all, as in a role, but it is never compiled as an expression.
+    case .trait(let name): return (traits[name] ?? []).contains { Self.glob($0, subject) }
     }
   }
 
   private static func traitName(_ text: String) -> String? {
     guard text.hasPrefix("{{"), text.hasSuffix("}}") else { return nil }
-    let inner = text.dropFirst(2).dropLast(2).trimmingCharacters(in: .whitespaces)
+    let words = text.dropFirst(2).dropLast(2).split(separator: " ")
+    guard words.count == 1, let inner = words.first else { return nil }
     for scope in ["internal.", "external."] where inner.hasPrefix(scope) {
       let name = String(inner.dropFirst(scope.count))
       return Role.isValidName(name) ? name : nil
@@ -69,16 +58,27 @@ struct Pattern {
     return nil
   }
 
-  /// Linear: each part is looked for once, leftmost first.
-  private static func glob(_ parts: [Substring], _ subject: String) -> Bool {
-    guard let first = parts.first, let last = parts.last, parts.count > 1 else { return false }
-    guard subject.hasPrefix(first), subject.hasSuffix(last), subject.utf8.count >= first.utf8.count + last.utf8.count
-    else { return false }
-    var rest = subject.dropFirst(first.count).dropLast(last.count)
-    for part in parts.dropFirst().dropLast() where !part.isEmpty {
-      guard let range = rest.range(of: part) else { return false }
-      rest = rest[range.upperBound...]
+  /// Whether `pattern`, in which `*` stands for any bytes, is `subject`.
+  ///
+  /// Bytes are compared, as databases do: letters that only look the same are different names. No worse than the product
+  /// of the lengths, since only the last `*` is ever tried again.
+  private static func glob(_ pattern: String, _ subject: String) -> Bool {
+    let (pattern, subject) = (Array(pattern.utf8), Array(subject.utf8))
+    var (p, s) = (0, 0)
+    var retry: (p: Int, s: Int)?
+    while s < subject.count {
+      if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
+        p += 1
+        retry = (p, s)
+      } else if p < pattern.count, pattern[p] == subject[s] {
+        (p, s) = (p + 1, s + 1)
+      } else if let last = retry {
+        (p, s) = (last.p, last.s + 1)
+        retry = (p, s)
+      } else {
+        return false
+      }
     }
-    return true
+    return pattern[p...].allSatisfy { $0 == UInt8(ascii: "*") }
   }
 }

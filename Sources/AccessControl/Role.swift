@@ -1,7 +1,8 @@
 /// A role: what its holders may reach, what they may never reach, and for how long.
 ///
 /// The resource has Teleport's shape (`kind: role`, versions v3 to v7). Keys that concern other protocols than
-/// databases are accepted and kept out; keys nobody knows are refused with the nearest known one.
+/// databases are accepted and kept out; keys that would restrict database sessions but are not enforced, and keys nobody
+/// knows, are refused (`RoleKeys`).
 public struct Role: Codable, Sendable, Equatable {
   public var kind: String
   public var version: String
@@ -18,6 +19,14 @@ public struct Role: Codable, Sendable, Equatable {
       self.description = description
       self.labels = labels
     }
+
+    public init(from decoder: any Decoder) throws {
+      try RoleKeys.metadata.check(decoder)
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      name = try values.decode(String.self, forKey: .name)
+      description = try values.decodeIfPresent(String.self, forKey: .description)
+      labels = try values.decodeIfPresent([String: String].self, forKey: .labels)
+    }
   }
 
   public struct Spec: Codable, Sendable, Equatable {
@@ -32,7 +41,7 @@ public struct Role: Codable, Sendable, Equatable {
     }
 
     public init(from decoder: any Decoder) throws {
-      try KnownKeys.check(decoder, known: ["allow", "deny", "options"])
+      try RoleKeys.spec.check(decoder)
       let values = try decoder.container(keyedBy: CodingKeys.self)
       allow = try values.decodeIfPresent(Conditions.self, forKey: .allow) ?? .init()
       deny = try values.decodeIfPresent(Conditions.self, forKey: .deny) ?? .init()
@@ -48,7 +57,7 @@ public struct Role: Codable, Sendable, Equatable {
   }
 
   public init(from decoder: any Decoder) throws {
-    try KnownKeys.check(decoder, known: ["kind", "version", "metadata", "spec"])
+    try RoleKeys.role.check(decoder)
     let values = try decoder.container(keyedBy: CodingKeys.self)
     kind = try values.decode(String.self, forKey: .kind)
     version = try values.decodeIfPresent(String.self, forKey: .version) ?? "v7"
@@ -88,22 +97,13 @@ extension Role {
       self.rules = rules
     }
 
-    /// Conditions of Teleport's other protocols: legal, without meaning here.
-    private static let foreign = [
-      "logins", "node_labels", "node_labels_expression", "kubernetes_groups", "kubernetes_labels", "kubernetes_users",
-      "kubernetes_resources", "app_labels", "aws_role_arns", "azure_identities", "gcp_service_accounts",
-      "cluster_labels",
-      "windows_desktop_labels", "windows_desktop_logins", "request", "review_requests", "impersonate", "join_sessions",
-      "require_session_join", "host_groups", "host_sudoers", "db_roles", "db_service_labels", "db_labels_expression",
-    ]
-
     public init(from decoder: any Decoder) throws {
-      try KnownKeys.check(decoder, known: CodingKeys.allCases.map(\.rawValue) + Self.foreign)
+      try RoleKeys.conditions.check(decoder)
       let values = try decoder.container(keyedBy: CodingKeys.self)
       databaseLabels = try values.decodeIfPresent([String: Values].self, forKey: .databaseLabels)
       databaseNames = try values.decodeIfPresent([String].self, forKey: .databaseNames) ?? []
       databaseUsers = try values.decodeIfPresent([String].self, forKey: .databaseUsers) ?? []
-      databaseReplication = try values.decodeIfPresent(Bool.self, forKey: .databaseReplication) ?? false
+      databaseReplication = try values.decodeIfPresent(RoleFlag.self, forKey: .databaseReplication)?.isOn ?? false
       rules = try values.decodeIfPresent([Rule].self, forKey: .rules) ?? []
     }
   }
@@ -134,6 +134,13 @@ extension Role {
       self.resources = resources
       self.verbs = verbs
     }
+
+    public init(from decoder: any Decoder) throws {
+      try RoleKeys.rule.check(decoder)
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      resources = try values.decode([String].self, forKey: .resources)
+      verbs = try values.decode([String].self, forKey: .verbs)
+    }
   }
 
   public struct Options: Codable, Sendable, Equatable {
@@ -158,25 +165,13 @@ extension Role {
       self.disconnectExpiredCertificate = disconnectExpiredCertificate
     }
 
-    private static let foreign = [
-      "forward_agent", "port_forwarding", "ssh_port_forwarding", "cert_format", "enhanced_recording", "record_session",
-      "lock", "request_access", "request_prompt", "permit_x11_forwarding", "max_connections", "max_sessions",
-      "max_kubernetes_connections", "require_session_mfa", "create_host_user", "create_host_user_mode",
-      "create_db_user",
-      "create_db_user_mode", "desktop_clipboard", "desktop_directory_sharing", "pin_source_ip", "cert_extensions",
-      "ssh_file_copy", "idp", "device_trust_mode", "create_desktop_user",
-    ]
-
     public init(from decoder: any Decoder) throws {
-      try KnownKeys.check(decoder, known: CodingKeys.allCases.map(\.rawValue) + Self.foreign)
+      try RoleKeys.options.check(decoder)
       let values = try decoder.container(keyedBy: CodingKeys.self)
       maxSessionTTL = try values.decodeIfPresent(GoDuration.self, forKey: .maxSessionTTL)
       clientIdleTimeout = try values.decodeIfPresent(GoDuration.self, forKey: .clientIdleTimeout)
-      if let text = try? values.decodeIfPresent(String.self, forKey: .disconnectExpiredCertificate) {
-        disconnectExpiredCertificate = ["yes", "true", "on"].contains(text.lowercased())
-      } else {
-        disconnectExpiredCertificate = try values.decodeIfPresent(Bool.self, forKey: .disconnectExpiredCertificate)
-      }
+      disconnectExpiredCertificate =
+        try values.decodeIfPresent(RoleFlag.self, forKey: .disconnectExpiredCertificate)?.isOn
     }
   }
 }

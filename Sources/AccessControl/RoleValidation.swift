@@ -35,23 +35,6 @@ extension Role {
   }
 }
 
-/// Refuses keys that nobody knows and names the one that was probably meant.
-enum KnownKeys {
-  private struct AnyKey: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-    init?(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
-  }
-
-  static func check(_ decoder: any Decoder, known: [String]) throws {
-    for key in try decoder.container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
-      let nearest = Spelling.nearest(to: key.stringValue, among: known)
-      throw RoleError("unknown key '\(key.stringValue)'" + (nearest.map { "; did you mean '\($0)'?" } ?? ""))
-    }
-  }
-}
-
 /// Finds what was probably meant.
 public enum Spelling {
   /// The known word that needs the fewest edits to become `word`.

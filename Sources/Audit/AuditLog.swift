@@ -70,7 +70,7 @@ public final class AuditLog: Sendable {
         let encoder = JSONEncoder()
         encoder.dateEncodingStrategy = .iso8601
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        var line = try encoder.encode(event)
+        var line = try encoder.encode(event.bounded())
         line.append(UInt8(ascii: "\n"))
         // One write(2) with O_APPEND: records of two writers cannot mix.
         let written = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }

@@ -8,6 +8,8 @@ import PKI
 import Secrets
 
 /// The HTTPS API's server side, behind the gateway on a private Unix socket.
+///
+/// What goes wrong inside is logged; callers are told an id to look for in the log.
 public struct APIServer: Sendable {
   private let auth: AuthServer
   private let peers: PeerRegistry
@@ -59,16 +61,23 @@ struct CallContext: RequestContext {
   var requestDecoder: APICoder { APICoder() }
   var responseEncoder: APICoder { APICoder() }
 
-  /// The caller's identity; throws for callers without a certificate.
+  /// The caller's identity; throws for callers without a certificate, and for certificates of a database: those lie about
+  /// in the configuration of programs that shall reach one database and nothing else.
   func identity() throws -> UserIdentity {
     guard let certificate = peer.certificate else {
       throw AuthError.unauthenticated("a client certificate is required; run 'tsh login'")
     }
+    let identity: UserIdentity
     do {
-      return try UserIdentity(certificateDER: certificate)
+      identity = try UserIdentity(certificateDER: certificate)
     } catch {
       throw AuthError.unauthenticated("the client certificate is not a user's; run 'tsh login'")
     }
+    if let route = identity.route {
+      throw AuthError.forbidden(
+        "the client certificate is for database '\(route.service)' only", hint: "run 'tsh login' for one of your own")
+    }
+    return identity
   }
 
   /// The caller's identity, if its roles allow `verb` on `resource`.
@@ -119,15 +128,24 @@ private struct CallerMiddleware: RouterMiddleware {
       var context = context
       context.peer = peer
       return try await next(request, context)
-    } catch let error as AuthError {
+    } catch let error as AuthError where error.isForCaller {
       return try answer(error.body, status: .init(code: error.status), request, context)
+    } catch let error as NIOTooManyBytesError {
+      let limit = error.maxBytes.map { " of at most \($0) bytes" } ?? ""
+      return try answer(
+        ErrorBody(message: "the request is too large", hint: "send a body\(limit)"), status: .contentTooLarge, request,
+        context)
     } catch let error as HTTPError {
       return try answer(
         ErrorBody(message: error.body ?? error.status.reasonPhrase), status: error.status, request, context)
     } catch {
-      context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+      // The pattern of the route, never the path: invites have their secret in it.
+      context.logger.error(
+        "request failed",
+        metadata: ["id": "\(context.id)", "route": "\(context.endpointPath ?? "none")", "error": "\(error)"])
       return try answer(
-        ErrorBody(message: "internal error; see the server's log"), status: .internalServerError, request, context)
+        ErrorBody(message: "internal error; see the server's log for id \(context.id)"),
+        status: .internalServerError, request, context)
     }
   }
 

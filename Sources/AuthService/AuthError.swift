@@ -33,4 +33,7 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 
   public var description: String { body.error.message }
+
+  /// Whether the text was written for who asked, not for who runs the server.
+  public var isForCaller: Bool { if case .internal = self { false } else { true } }
 }

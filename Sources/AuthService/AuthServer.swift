@@ -134,15 +134,17 @@ public final class AuthServer: Sendable {
 
   private func checkedLogin(_ request: LoginRequest) async throws -> LoginResponse {
     let refused = AuthError.unauthenticated("wrong user name or password")
-    guard request.password.utf8.count <= PasswordHash.lengths.upperBound else { throw refused }
+    // Before anything is kept under the name: nobody has proved to be anyone yet.
+    guard Role.isValidName(request.username), request.password.utf8.count <= PasswordHash.lengths.upperBound else {
+      throw refused
+    }
     let user = try user(request.username)
     try await gate.enter(request.username)
     let password = Secret(utf8: request.password)
-    // An unknown user costs the same time as a wrong password.
     let isRight: Bool
     do {
-      let hash = try user?.password ?? PasswordHash(Secret(utf8: "no such user: a hash to compare with"))
-      isRight = try hash.matches(password) && user?.password != nil
+      // An unknown user costs the same time as a wrong password: one derivation.
+      isRight = try (user?.password ?? .ofNobody).matches(password)
     } catch {
       await gate.leave(request.username, succeeded: false)
       throw error

@@ -1,15 +1,17 @@
+import AccessControl
+
 /// A database that a Database Service serves, as far as the Auth Service needs to know it.
 public struct RegisteredDatabase: Sendable {
   public let name: String
   public let description: String
   public let uri: String
   public let labels: [String: String]
-  /// All spellings of a database user that mean the same there; for Redshift Serverless a role's name and its ARN.
-  public let userSpellings: @Sendable (String) -> [String]
+  /// How roles may write a database user there.
+  public let userSpellings: @Sendable (String) -> DatabaseUserSpellings
 
   public init(
     name: String, description: String, uri: String, labels: [String: String],
-    userSpellings: @escaping @Sendable (String) -> [String]
+    userSpellings: @escaping @Sendable (String) -> DatabaseUserSpellings
   ) {
     self.name = name
     self.description = description

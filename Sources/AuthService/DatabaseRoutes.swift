@@ -38,7 +38,9 @@ struct DatabaseRoutes {
     guard let user = request.databaseUser, let name = request.databaseName else { return }
     let access = DatabaseAccess(
       labels: database.labels, databaseName: name, databaseUsers: database.userSpellings(user))
-    if case .denied(let reason, let mend) = checker.decide(access) {
+    switch checker.decide(access) {
+    case .allowed: break
+    case .denied(let reason, let mend), .replicationDenied(let reason, let mend):
       throw AuthError.forbidden("access to database '\(request.service)' denied: \(reason)", hint: mend)
     }
   }

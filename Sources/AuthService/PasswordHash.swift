@@ -13,16 +13,32 @@ struct PasswordHash: Codable {
 
   static let lengths = 12...1024
 
+  /// The hash of no password: comparing with it costs what comparing with a user's does. 256 random bits, which nobody
+  /// will find a password for, so that it need not be derived.
+  static let ofNobody = PasswordHash(salt: randomBytes(16), hash: randomBytes(32))
+
+  /// Called at each derivation; set by tests that count them.
+  @TaskLocal static var onDerivation: @Sendable () -> Void = {}
+
+  private init(salt: Data, hash: Data) {
+    self.salt = salt
+    self.hash = hash
+  }
+
   init(_ password: Secret) throws {
-    salt = Data((0..<16).map { _ in UInt8.random(in: .min ... .max) })
-    hash = Data()
+    self.init(salt: Self.randomBytes(16), hash: Data())
     hash = try derive(password)
   }
 
   func matches(_ password: Secret) throws -> Bool { Secret(try derive(password)).constantTimeEquals(hash) }
 
+  private static func randomBytes(_ count: Int) -> Data {
+    Data((0..<count).map { _ in UInt8.random(in: .min ... .max) })
+  }
+
   private func derive(_ password: Secret) throws -> Data {
-    try password.withBytes { bytes in
+    Self.onDerivation()
+    return try password.withBytes { bytes in
       try KDF.Scrypt.deriveKey(
         from: Data(bytes), salt: salt, outputByteCount: 32, rounds: rounds, blockSize: blockSize,
         parallelism: parallelism, maxMemory: 256 << 20

@@ -9,6 +9,12 @@ import PostgresWire
 import Secrets
 import Synchronization
 
+/// An identity that is good no more; the message is for the client.
+public struct IdentityRefusal: Error, Sendable {
+  public let message: String
+  public init(_ message: String) { self.message = message }
+}
+
 /// Decides each login: certificate, route, roles, then AWS, then where to dial. Runs on the Dispatch pool.
 public final class DatabaseAuthorizer: SessionAuthorizer {
   private let databases: [String: ServedDatabase]
@@ -20,7 +26,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   /// What is known of granted sessions, for the records of their start and end.
   private let sessions = Mutex<[String: AuditEvent]>([:])
 
-  /// - Parameter checker: evaluates the roles that an identity has now; throws if it has become void.
+  /// - Parameter checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   public init(
     databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker
@@ -41,7 +47,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     do {
       return .success(.database(try await grant(request, &event)))
     } catch {
-      let refusal = Self.wireError(error)
+      let refusal = wireError(error)
       event.success = false
       event.message = refusal.message
       audit.emit(event)
@@ -66,12 +72,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
     event.databaseService = route.service
     try Self.check(request, against: route)
-    let checker: AccessChecker
-    do {
-      checker = try self.checker(identity)
-    } catch {
-      throw WireError(.invalidAuthorization, "\(error)", hint: "Run 'tsh login' and try again.")
-    }
+    let checker = try self.checker(identity)
     // An unknown database and one that may not be seen answer alike: names cannot be probed.
     let unknown = WireError(
       .invalidAuthorization, "access to database '\(route.service)' denied",
@@ -82,11 +83,11 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     let access = DatabaseAccess(
       labels: database.labels, databaseName: request.database, databaseUsers: database.spellings(ofUser: request.user),
       wantsReplication: request.wantsReplication)
-    if case .denied(let reason, let mend) = checker.decide(access) {
+    switch checker.decide(access) {
+    case .allowed: break
+    case .replicationDenied(let reason, let mend): throw WireError(.featureNotSupported, reason, hint: mend)
+    case .denied(let reason, let mend):
       guard checker.canSee(labels: database.labels) else { throw unknown }
-      if request.wantsReplication, reason.hasPrefix("replication") {
-        throw WireError(.featureNotSupported, reason, hint: mend)
-      }
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
@@ -136,13 +137,20 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil)
   }
 
-  private static func wireError(_ error: any Error) -> WireError {
+  /// What the client is told. Errors that were not written for clients are logged under an id that it is told instead.
+  private func wireError(_ error: any Error) -> WireError {
     switch error {
-    case let error as WireError: error
+    case let error as WireError: return error
     case let error as AWSError:
-      WireError(
+      return WireError(
         .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
-    default: WireError(.internalError, "the login could not be decided", hint: "See the Database Service's log.")
+    case let error as IdentityRefusal:
+      return WireError(.invalidAuthorization, error.message, hint: "Run 'tsh login' and try again.")
+    default:
+      let id = UUID().uuidString.lowercased()
+      logger.error("a login could not be decided", metadata: ["id": "\(id)", "error": "\(error)"])
+      return WireError(
+        .internalError, "the login could not be decided", hint: "See the Database Service's log for id \(id).")
     }
   }
 

@@ -1,4 +1,5 @@
 import AWS
+import AccessControl
 import ConfigurationFile
 import Foundation
 import TLS
@@ -78,9 +79,11 @@ public struct ServedDatabase: Sendable {
       externalID: configuration.externalID)
   }
 
-  /// All spellings of `user` that mean the same at this database.
-  public func spellings(ofUser user: String) -> [String] {
-    guard let serverless else { return [user] }
-    return RoleARN.spellings(ofDatabaseUser: user, account: serverless.account, region: serverless.region)
+  /// How roles may write `user`.
+  public func spellings(ofUser user: String) -> DatabaseUserSpellings {
+    guard let serverless else { return DatabaseUserSpellings([user]) }
+    return DatabaseUserSpellings(
+      RoleARN.spellings(ofDatabaseUser: user, account: serverless.account, region: serverless.region),
+      alsoDenied: RoleARN.name(inDatabaseUser: user).map { [$0] } ?? [])
   }
 }

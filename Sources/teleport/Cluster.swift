@@ -1,4 +1,5 @@
 import AWS
+import AccessControl
 import Audit
 import AuthService
 import ConfigurationFile
@@ -49,7 +50,7 @@ struct Cluster {
       authorizer: DatabaseAuthorizer(
         databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
         audit: audit,
-        checker: { try auth.checker(for: $0) }))
+        checker: { try Self.checker(for: $0, auth) }))
     let api = APIServer(
       auth: auth, peers: peers,
       databases: databases.map { database in
@@ -59,6 +60,15 @@ struct Cluster {
       }, socketPath: socketPath)
     try await serve(gateway, api, auth)
     audit.flush()
+  }
+
+  /// Of the Auth Service's errors, those that are meant for the caller go on to the client; others stay in the log.
+  private static func checker(for identity: UserIdentity, _ auth: AuthServer) throws -> AccessChecker {
+    do {
+      return try auth.checker(for: identity)
+    } catch let error as AuthError where error.isForCaller {
+      throw IdentityRefusal(error.description)
+    }
   }
 
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }

@@ -179,6 +179,9 @@ struct NamesTests {
     #expect(spellings("arn:aws-us-gov:iam::123456789012:role/x") == ["x", "arn:aws-us-gov:iam::123456789012:role/x"])
     #expect(spellings("arn:aws-us-gov:iam::123456789012:role/p/x") == ["arn:aws-us-gov:iam::123456789012:role/p/x"])
     #expect(spellings("arn:aws:iam::123456789012:role/x") == ["arn:aws:iam::123456789012:role/x"])
+    #expect(RoleARN.name(inDatabaseUser: "arn:aws-us-gov:iam::123456789012:role/p/q/x") == "x")
+    #expect(RoleARN.name(inDatabaseUser: "x") == nil)
+    #expect(RoleARN.name(inDatabaseUser: "arn:aws:sts::123456789012:assumed-role/x/y") == nil)
   }
 
   @Test func endpoints() throws {

@@ -33,7 +33,7 @@ private enum Naive {
     }
     for role in roles {
       var selector = role.spec.allow.databaseLabels
-      if selector == nil, role.version == "v3" || role.version == "v4" { selector = ["*": ["*"]] }
+      if selector == nil, role.version == "v3" { selector = ["*": ["*"]] }
       let byLabel = selects(selector, database)
       let byName = role.spec.allow.databaseNames.filter { matches($0, name) }.count > 0
       let byUser =
@@ -87,7 +87,7 @@ struct NaiveEvaluatorTests {
       let name = ["dev", "reports", "other"][Int.random(in: 0..<3, using: &random)]
       let user = [["alice", "arn:x:alice"], ["bob"], ["carol"]][Int.random(in: 0..<3, using: &random)]
       let decision = AccessChecker(roles: roles, traits: [:])
-        .decide(DatabaseAccess(labels: database, databaseName: name, databaseUsers: user))
+        .decide(DatabaseAccess(labels: database, databaseName: name, databaseUsers: .init(user)))
       let expected = Naive.allowed(roles, database, name, user)
       guard (decision == .allowed) == expected else {
         return #expect((decision == .allowed) == expected, "\(roles) \(database) \(name) \(user)")

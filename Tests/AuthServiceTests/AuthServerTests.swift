@@ -4,6 +4,7 @@ import ControlAPI
 import Foundation
 import PKI
 import Secrets
+import Synchronization
 import Testing
 
 @testable import AuthService
@@ -57,6 +58,47 @@ private func der(_ pem: String) -> [UInt8] {
       await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
         try await login(server, "nobody", password)
       }
+    }
+  }
+
+  /// Time tells nothing about who exists: every answer costs one derivation.
+  @Test func unknownUsersCostWhatWrongPasswordsDo() async throws {
+    try await withServer { server, _ in
+      let invite = try server.addUser(UserListing(name: "alice", roles: [], traits: [:]), by: "test")
+      _ = try server.acceptInvite(secret(invite), password: Secret(utf8: password))
+      _ = try server.addUser(UserListing(name: "invited", roles: [], traits: [:]), by: "test")
+      for name in ["alice", "nobody", "invited"] {
+        let count = Mutex(0)
+        await PasswordHash.$onDerivation.withValue({ count.withLock { $0 += 1 } }) {
+          await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+            try await login(server, name, "wrong password")
+          }
+        }
+        #expect(count.withLock { $0 } == 1, "\(name)")
+      }
+    }
+  }
+
+  @Test func whatIsNoNameIsRefusedAndRecordedInShort() async throws {
+    try await withServer { server, directory in
+      let long = String(repeating: "\u{e4}", count: 300_000)
+      for name in [long, "", "a b", "../x", "@local-admin"] {
+        let count = Mutex(0)
+        await PasswordHash.$onDerivation.withValue({ count.withLock { $0 += 1 } }) {
+          await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+            try await login(server, name, password)
+          }
+        }
+        #expect(count.withLock { $0 } == 0)
+      }
+      server.audit.flush()
+      let lines = try String(contentsOfFile: directory + "/events.log", encoding: .utf8).split(separator: "\n")
+      #expect(lines.count == 5)
+      let record = try JSONSerialization.jsonObject(with: Data(try #require(lines.first).utf8)) as? [String: Any]
+      let user = try #require(record?["user"] as? String)
+      #expect(user.utf8.count <= AuditEvent.maximumText)
+      #expect(user.hasPrefix("\u{e4}\u{e4}") && user.hasSuffix("… (cut, 600000 bytes)"))
+      #expect(!user.contains("\u{fffd}"))
     }
   }
 
