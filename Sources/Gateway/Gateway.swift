@@ -42,11 +42,3 @@ public final class Gateway: Sendable {
     return RunningGateway(threads: threads)
   }
 }
-
-/// A gateway that serves; letting go of it does not stop it.
-public struct RunningGateway: Sendable {
-  let threads: [ReactorThread]
-
-  /// Ends all sessions with FATAL 57P01, closes the listeners and waits for the reactors.
-  public func stop() { for thread in threads { thread.stop() } }
-}

@@ -22,6 +22,7 @@ final class Listener: Channel {
     guard worker.clientCount < settings.maximumConnections, worker.loginCount < settings.maximumLogins,
       let address = Sockets.peerAddress(descriptor)
     else {
+      worker.counters.turnedAway &+= 1
       Glibc.close(descriptor)
       return
     }

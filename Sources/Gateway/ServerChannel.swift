@@ -26,6 +26,11 @@ final class ServerChannel: ServerLeg {
 
   override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
 
+  override func isIdle(afterRequests requests: UInt64) -> Bool {
+    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary
+      && (scanner.transactionStatus ?? collector.transactionStatus) == UInt8(ascii: "I")
+  }
+
   override func cancelQuery() {
     guard phase == .relay, let key = collector.backendKey else { return }
     CancelChannel.send(key, grant: grant, address: address, worker: worker)
@@ -134,6 +139,7 @@ final class ServerChannel: ServerLeg {
   override func secured() {
     guard phase == .handshake, let tls else { return }
     phase = .authentication
+    worker.counters.databaseHandshakes.completed &+= 1
     authentication = ServerAuthentication(
       user: grant.user, password: grant.password, tlsServerEndPoint: tls.serverEndPointHash(),
       isTLSVerified: tls.isPeerVerified)
@@ -226,6 +232,7 @@ final class ServerChannel: ServerLeg {
   }
 
   override func tlsFailed(_ failure: TLSFailure) {
+    if phase == .handshake { worker.counters.databaseHandshakes.fail(failure) }
     switch phase {
     case .relay: end(saying: WireError(.connectionFailure, "TLS with the database failed: \(failure.message)"))
     case .over: close()

@@ -13,6 +13,9 @@ class ServerLeg: TLSChannel {
 
   /// Whether the bytes relayed so far end with a complete message.
   var isAtMessageBoundary: Bool { true }
+  /// Whether the session is outside a transaction and the database has answered `requests` query cycles, all that the
+  /// client has begun; `false` where that is not known.
+  func isIdle(afterRequests requests: UInt64) -> Bool { false }
   /// Asks the database to give up the running query.
   func cancelQuery() {}
   /// The client's side is over: what it sent last (a Terminate) still goes out.

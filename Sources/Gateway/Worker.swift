@@ -5,7 +5,8 @@ final class Worker {
   let reactor: Reactor
   let gateway: Gateway
   let peers: Peers
-  var settings: GatewaySettings { gateway.settings }
+  /// For connections accepted from now on; a reload replaces it.
+  var settings: GatewaySettings
 
   let records = RecordBuffer()
 
@@ -13,11 +14,15 @@ final class Worker {
   /// Clients, and those of them whose login is not over.
   var clientCount = 0
   var loginCount = 0
+  var counters = WorkerCounters()
+  /// The server is about to end: nobody logs in any more.
+  var isDraining = false
 
   init(reactor: Reactor, gateway: Gateway, peers: Peers, reactorCount: Int) {
     self.reactor = reactor
     self.peers = peers
     self.gateway = gateway
+    settings = gateway.settings
     cancelKeys = CancelKeys(reactorIndex: reactor.index, reactorCount: reactorCount)
   }
 

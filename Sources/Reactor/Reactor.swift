@@ -73,6 +73,11 @@ public final class Reactor {
   /// The open channel that `handle` names, or `nil` if it has gone, however often its place was reused since.
   public func channel(_ handle: Handle) -> Channel? { channels.lookUp(handle)?.takeUnretainedValue() }
 
+  /// Calls `body` for every open channel; it may close any of them.
+  public func forEachChannel(_ body: (Channel) -> Void) {
+    for handle in channels.handles { if let channel = channel(handle) { body(channel) } }
+  }
+
   func remove(_ channel: Channel) {
     backend.close(channel.handle)
     channels.remove(channel.handle)
