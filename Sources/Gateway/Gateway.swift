@@ -63,29 +63,3 @@ public final class Gateway: Sendable {
     return RunningGateway(threads: threads)
   }
 }
-
-/// A gateway that serves; letting go of it does not stop it.
-public struct RunningGateway: Sendable {
-  let threads: [ReactorThread]
-
-  /// Digs tunnels to these proxies from now on, and to no others; sessions of dropped ones go on.
-  public func connect(to proxies: [AgentSettings]) {
-    guard let first = threads.first else { return }
-    first.mailbox.post { reactor in
-      guard let worker = Worker.of(reactor) else { return }
-      let names = Set(proxies.map(\.proxy))
-      for (proxy, link) in worker.agentLinks where !names.contains(proxy) {
-        link.stop()
-        worker.agentLinks[proxy] = nil
-      }
-      for settings in proxies where worker.agentLinks[settings.proxy] == nil {
-        let link = AgentLink(settings: settings, worker: worker)
-        worker.agentLinks[settings.proxy] = link
-        link.dial()
-      }
-    }
-  }
-
-  /// Ends all sessions with FATAL 57P01, closes the listeners and waits for the reactors.
-  public func stop() { for thread in threads { thread.stop() } }
-}

@@ -6,7 +6,8 @@ final class Worker {
   let reactor: Reactor
   let gateway: Gateway
   let peers: Peers
-  var settings: GatewaySettings { gateway.settings }
+  /// For connections accepted from now on; a reload replaces it.
+  var settings: GatewaySettings
 
   let reactorCount: Int
   let records = RecordBuffer()
@@ -23,6 +24,9 @@ final class Worker {
   /// Clients, and those of them whose login is not over.
   var clientCount = 0
   var loginCount = 0
+  var counters = WorkerCounters()
+  /// The server is about to end: nobody logs in any more.
+  var isDraining = false
 
   init(reactor: Reactor, gateway: Gateway, peers: Peers, reactorCount: Int) {
     self.reactor = reactor
@@ -30,6 +34,7 @@ final class Worker {
     self.gateway = gateway
     self.reactorCount = reactorCount
     tunnels = TunnelPool(reactor: reactor, registry: gateway.settings.tunnel?.registry)
+    settings = gateway.settings
     cancelKeys = CancelKeys(reactorIndex: reactor.index, reactorCount: reactorCount)
   }
 

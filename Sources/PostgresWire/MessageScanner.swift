@@ -27,6 +27,13 @@ public struct MessageScanner: Sendable {
   /// Type byte of the latest message whose header is complete; 0 before the first.
   public private(set) var lastType: UInt8 = 0
 
+  /// Query cycles so far. Frontend: requests that ReadyForQuery will answer (Query, Sync, FunctionCall); backend:
+  /// ReadyForQuery messages. Equal counts mean that nothing is under way; a Sync that the database ignores during COPY
+  /// makes them differ, which errs on the side of "something is".
+  public private(set) var cycles: UInt64 = 0
+  /// The status byte of the latest ReadyForQuery: `I` outside a transaction, `T` or `E` within one.
+  public private(set) var transactionStatus: UInt8?
+
   public init(side: Side) { self.side = side }
 
   /// Whether the bytes so far end with a complete message.
@@ -48,6 +55,7 @@ public struct MessageScanner: Sendable {
     let end = chunk.count
     while position < end {
       if bodyRemaining > 0 {
+        if lastType == UInt8(ascii: "Z") { transactionStatus = chunk[position] }
         let skipped = min(bodyRemaining, end - position)
         position += skipped
         bodyRemaining -= skipped
@@ -85,6 +93,7 @@ public struct MessageScanner: Sendable {
       throw WireError(.protocolViolation, "message of type \(type) has an invalid length")
     }
     lastType = type
+    if side == .frontend ? Self.beginsCycle(type) : type == UInt8(ascii: "Z") { cycles &+= 1 }
     bodyRemaining = Int(length) - 4
     if side == .backend { noteState(type) }
   }
@@ -97,6 +106,11 @@ public struct MessageScanner: Sendable {
     case UInt8(ascii: "S"), UInt8(ascii: "N"), UInt8(ascii: "A"): break
     default: backendState = .answering
     }
+  }
+
+  @inline(__always)
+  private static func beginsCycle(_ type: UInt8) -> Bool {
+    type == UInt8(ascii: "Q") || type == UInt8(ascii: "S") || type == UInt8(ascii: "F")
   }
 
   /// The greatest length of a frontend message; 0 for types that may not come after the login.

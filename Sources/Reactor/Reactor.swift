@@ -74,6 +74,10 @@ public final class Reactor {
   public func channel(_ handle: Handle) -> Channel? { channels.lookUp(handle)?.takeUnretainedValue() }
 
   func replace(with channel: Channel) { channels.replace(channel.handle, with: channel) }
+  /// Calls `body` for every open channel; it may close any of them.
+  public func forEachChannel(_ body: (Channel) -> Void) {
+    for handle in channels.handles { if let channel = channel(handle) { body(channel) } }
+  }
 
   func remove(_ channel: Channel) {
     backend.close(channel.handle)

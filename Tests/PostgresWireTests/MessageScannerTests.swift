@@ -89,6 +89,24 @@ struct MessageScannerTests {
     }
   }
 
+  @Test func cyclesAndStatusAreKnownWhereverTheStreamIsCut() throws {
+    let parameter: [UInt8] = [0x53, 0, 0, 0, 8, 0x61, 0, 0x5a, 0]
+    let ready = { (status: String) in [0x5a, 0, 0, 0, 5] + Array(status.utf8) }
+    let answers = ready("T") + parameter + ready("I") + parameter
+    for cut in 1..<answers.count {
+      var scanner = MessageScanner(side: .backend)
+      _ = try Array(answers[..<cut]).withUnsafeBytes { try scanner.scan($0) }
+      #expect(scanner.transactionStatus == (cut < 6 ? nil : UInt8(ascii: cut < 21 ? "T" : "I")))
+      _ = try Array(answers[cut...]).withUnsafeBytes { try scanner.scan($0) }
+      #expect(scanner.cycles == 2)
+      #expect(scanner.transactionStatus == UInt8(ascii: "I"))
+    }
+    var client = MessageScanner(side: .frontend)
+    let requests: [UInt8] = Array("PBESQFdc".utf8).flatMap { [$0, 0, 0, 0, 5, 0] }
+    _ = try requests.withUnsafeBytes { try client.scan($0) }
+    #expect(client.cycles == 3)
+  }
+
   @Test(arguments: [0, 3, 0x4000_0000, 0xffff_ffff] as [UInt32])
   func impossibleLengthsAreViolations(length: UInt32) {
     var bytes: [UInt8] = [0x51]

@@ -97,6 +97,7 @@ final class ClientChannel: ClientLeg {
 
   override func secured() {
     guard stage == .greeting else { return }
+    worker.counters.clientHandshakes.completed &+= 1
     switch tls?.negotiatedProtocol {
     case "http/1.1": startHTTP()
     case TunnelMessage.controlProtocol: handOver { TunnelControl.accept(self, entrance: $0) }
@@ -115,6 +116,7 @@ final class ClientChannel: ClientLeg {
   // MARK: Login
 
   private func login(_ parameters: StartupParameters) throws {
+    guard !worker.isDraining else { throw Worker.shutdown }
     if let answer = parameters.negotiation { write(answer) }
     guard let certificate = tls?.peerCertificateDER else {
       throw WireError(
@@ -170,6 +172,8 @@ final class ClientChannel: ClientLeg {
 
   /// Milliseconds an HTTPS connection may be silent.
   private static let httpIdle: UInt64 = 75_000
+  /// And while the server drains.
+  private static let httpPause: UInt64 = 1_000
 
   private func forwardHTTP(_ bytes: UnsafeRawBufferPointer) {
     guard let upstream else { return close() }
@@ -215,6 +219,21 @@ final class ClientChannel: ClientLeg {
 
   override func reactorStopping() {
     if phase == .opening, stage == .greeting { close() } else { super.reactorStopping() }
+  }
+
+  override func tlsFailed(_ failure: TLSFailure) {
+    if phase == .opening, stage == .greeting { worker.counters.clientHandshakes.fail(failure) }
+    super.tlsFailed(failure)
+  }
+
+  override func drain(silentFor silence: UInt64) {
+    guard phase == .opening else { return super.drain(silentFor: silence) }
+    switch stage {
+    case .greeting: close()
+    case .startup: refuse(Worker.shutdown)
+    // Between two requests of the API; one that is being answered goes on.
+    case .http: if reactor.now - lastHTTP >= Self.httpPause { finish() }
+    }
   }
 
   /// Only a peer that speaks Postgres can be told an error.

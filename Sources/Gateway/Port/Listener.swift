@@ -20,6 +20,7 @@ final class Listener: Channel {
   override func accepted(descriptor: Int32) {
     let settings = worker.settings
     guard worker.clientCount < settings.maximumConnections, worker.loginCount < settings.maximumLogins else {
+      worker.counters.turnedAway &+= 1
       Glibc.close(descriptor)
       return complain(
         "connections refused: the limits of \(settings.maximumConnections) in all and "

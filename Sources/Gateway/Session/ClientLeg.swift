@@ -167,6 +167,7 @@ class ClientLeg: TLSChannel {
     guard phase == .login else { return server.close() }
     announceReady(greeting)
     phase = .relay
+    worker.counters.sessionsStarted &+= 1
     endLogin()
     startup = nil
     request = nil
@@ -188,6 +189,7 @@ class ClientLeg: TLSChannel {
     lastHeard = reactor.now
     clientSpokeLast = true
     bytesReceived &+= UInt64(bytes.count)
+    worker.counters.bytesFromClients &+= UInt64(bytes.count)
     do {
       let scan = try scanner.scan(bytes)
       if let end = scan.terminateEnd {
@@ -211,6 +213,7 @@ class ClientLeg: TLSChannel {
     lastHeard = reactor.now
     clientSpokeLast = false
     bytesSent &+= UInt64(bytes.count)
+    worker.counters.bytesToClients &+= UInt64(bytes.count)
     write(bytes)
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)
@@ -321,10 +324,14 @@ class ClientLeg: TLSChannel {
     _ = reactor.startTimer(for: self, tag: Tag.stall.rawValue, after: limit - stalled)
   }
 
-  override func reactorStopping() {
-    endSession(
-      "shutdown",
-      telling: WireError(.adminShutdown, "the server is shutting down", hint: "Connect again in a moment."))
+  override func reactorStopping() { endSession("shutdown", telling: Worker.shutdown) }
+
+  /// Called now and then while the server drains: ends the session if nothing is under way in it.
+  func drain(silentFor silence: UInt64) {
+    guard phase == .relay, let server, server.isIdle(afterRequests: scanner.cycles),
+      reactor.now - lastHeard >= silence
+    else { return }
+    endSession("shutdown", telling: Worker.shutdown)
   }
 
   /// Ends before the relay with an error.
@@ -336,6 +343,7 @@ class ClientLeg: TLSChannel {
     // An error can be put between messages only; the scanner of the other direction knows where it stands.
     let canTell = phase == .relay ? server?.isAtMessageBoundary ?? true : true
     if let error, canTell { announceEnd(error) }
+    if phase == .relay { worker.counters.sessionsEnded &+= 1 } else if let error { worker.counters.refuse(error) }
     if phase == .relay, let grant {
       let summary = SessionSummary(
         sessionID: grant.sessionID, reason: reason, bytesFromClient: bytesReceived, bytesFromServer: bytesSent)

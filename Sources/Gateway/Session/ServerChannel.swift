@@ -27,6 +27,10 @@ final class ServerChannel: ServerLeg {
   override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
 
   override var backendState: MessageScanner.BackendState { scanner.backendState }
+  override func isIdle(afterRequests requests: UInt64) -> Bool {
+    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary
+      && (scanner.transactionStatus ?? collector.greeting.transactionStatus) == UInt8(ascii: "I")
+  }
 
   override func cancelQuery() {
     guard phase == .relay, let key = collector.backendKey else { return }
@@ -136,6 +140,7 @@ final class ServerChannel: ServerLeg {
   override func secured() {
     guard phase == .handshake, let tls else { return }
     phase = .authentication
+    worker.counters.databaseHandshakes.completed &+= 1
     authentication = ServerAuthentication(
       user: grant.user, password: grant.password, tlsServerEndPoint: tls.serverEndPointHash(),
       isTLSVerified: tls.isPeerVerified)
@@ -228,6 +233,7 @@ final class ServerChannel: ServerLeg {
   }
 
   override func tlsFailed(_ failure: TLSFailure) {
+    if phase == .handshake { worker.counters.databaseHandshakes.fail(failure) }
     switch phase {
     case .relay: end(saying: WireError(.connectionFailure, "TLS with the database failed: \(failure.message)"))
     case .over: close()

@@ -15,6 +15,9 @@ class ServerLeg: TLSChannel {
   var isAtMessageBoundary: Bool { true }
   /// Where the database stands, as far as its bytes have been relayed.
   var backendState: MessageScanner.BackendState { .readyForQuery }
+  /// Whether the session is outside a transaction and the database has answered `requests` query cycles, all that the
+  /// client has begun; `false` where that is not known.
+  func isIdle(afterRequests requests: UInt64) -> Bool { false }
   /// Asks the database to give up the running query.
   func cancelQuery() {}
   /// The client's side is over: what it sent last (a Terminate) still goes out.

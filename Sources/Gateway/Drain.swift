@@ -1,0 +1,45 @@
+import PostgresWire
+import Reactor
+
+extension RunningGateway {
+  /// Closes the listeners and lets what runs come to its end; `stop()` is the next step.
+  ///
+  /// New connections are refused by the kernel from here on. A session that has nothing under way (outside a
+  /// transaction, every request answered) and has been silent for `silence` is ended with FATAL 57P01, since a pool would
+  /// keep it open for ever; all others go on.
+  ///
+  /// - Returns: how many connections are left after `limit`, or when the task was cancelled.
+  public func drain(within limit: Duration, silence: Duration = .seconds(5)) async -> Int {
+    let deadline = ContinuousClock.now + limit
+    let milliseconds = UInt64(max(0, silence / .milliseconds(1)))
+    while true {
+      let left = await ask(within: .seconds(1)) { $0.drain(silentFor: milliseconds) }
+      // A reactor too busy to answer has sessions.
+      let count = left.reduce(0) { $0 + ($1 ?? 1) }
+      guard count > 0, ContinuousClock.now < deadline else { return count }
+      do {
+        try await Task.sleep(for: .milliseconds(200))
+      } catch {
+        return count
+      }
+    }
+  }
+}
+
+extension Worker {
+  /// One look around during the drain. Returns how many client connections are left.
+  func drain(silentFor silence: UInt64) -> Int {
+    isDraining = true
+    reactor.forEachChannel { channel in
+      if let listener = channel as? Listener {
+        listener.close()
+      } else if let client = channel as? ClientLeg {
+        client.drain(silentFor: silence)
+      }
+    }
+    return clientCount
+  }
+
+  static let shutdown = WireError(
+    .adminShutdown, "the server is shutting down", hint: "Connect again in a moment.")
+}

@@ -1,0 +1,45 @@
+import Reactor
+
+/// A gateway that serves; letting go of it does not stop it.
+public struct RunningGateway: Sendable {
+  let threads: [ReactorThread]
+
+  /// Ends all sessions with FATAL 57P01, closes the listeners and waits for the reactors.
+  public func stop() { for thread in threads { thread.stop() } }
+
+  /// Uses `settings` for connections that are accepted from now on; running sessions keep theirs.
+  public func use(_ settings: GatewaySettings) {
+    for thread in threads { thread.mailbox.post { Worker.of($0)?.settings = settings } }
+  }
+
+  /// Counters and sizes of every reactor; `nil` for one that did not answer within `limit`: it hangs or is overloaded.
+  public func samples(within limit: Duration = .seconds(1)) async -> [ReactorSample?] {
+    await ask(within: limit) { ReactorSample($0) }
+  }
+
+  /// Runs `question` on the thread of every reactor.
+  func ask<Answer: Sendable>(
+    within limit: Duration, _ question: @escaping @Sendable (Worker) -> Answer
+  ) async -> [Answer?] {
+    let (stream, answers) = AsyncStream<(index: Int, answer: Answer)>.makeStream()
+    for (index, thread) in threads.enumerated() {
+      thread.mailbox.post { reactor in
+        if let worker = Worker.of(reactor) { answers.yield((index, question(worker))) }
+      }
+    }
+    let alarm = Task {
+      // Cancelled or slept out, the wait is over.
+      try? await Task.sleep(for: limit)
+      answers.finish()
+    }
+    defer { alarm.cancel() }
+    var result = [Answer?](repeating: nil, count: threads.count)
+    var missing = threads.count
+    for await (index, answer) in stream {
+      result[index] = answer
+      missing -= 1
+      if missing == 0 { break }
+    }
+    return result
+  }
+}

@@ -1,0 +1,48 @@
+import PostgresWire
+import TLS
+
+/// What one reactor has counted since it started.
+///
+/// Plain integers: only the reactor's own thread touches them, and whoever wants to know asks by a post. So a relayed
+/// message pays for one addition, not for an atomic operation or a lock.
+public struct WorkerCounters: Sendable {
+  /// Sessions the database let in, and those of them that are over.
+  public internal(set) var sessionsStarted: UInt64 = 0
+  public internal(set) var sessionsEnded: UInt64 = 0
+  /// Sessions that were told why they do not start.
+  public internal(set) var refusals: [SQLState: UInt64] = [:]
+  /// Connections closed at once because the reactor serves as many as it may.
+  public internal(set) var turnedAway: UInt64 = 0
+  /// Plaintext bytes relayed after the login.
+  public internal(set) var bytesFromClients: UInt64 = 0
+  public internal(set) var bytesToClients: UInt64 = 0
+  public internal(set) var clientHandshakes = Handshakes()
+  public internal(set) var databaseHandshakes = Handshakes()
+
+  /// Outcomes of TLS handshakes on one kind of connection.
+  public struct Handshakes: Sendable {
+    public internal(set) var completed: UInt64 = 0
+    public internal(set) var failed: [TLSFailure.Reason: UInt64] = [:]
+
+    mutating func fail(_ failure: TLSFailure) { failed[failure.reason, default: 0] &+= 1 }
+  }
+
+  mutating func refuse(_ error: WireError) { refusals[error.state, default: 0] &+= 1 }
+}
+
+/// One reactor at the moment it was asked.
+public struct ReactorSample: Sendable {
+  public let counters: WorkerCounters
+  /// Open sockets: listeners, clients, databases.
+  public let channels: Int
+  /// Connections to the public port, and those of them whose login is not over.
+  public let clients: Int
+  public let logins: Int
+
+  init(_ worker: Worker) {
+    counters = worker.counters
+    channels = worker.reactor.channelCount
+    clients = worker.clientCount
+    logins = worker.loginCount
+  }
+}
