@@ -42,8 +42,11 @@ let package = Package(
     .target(name: "Reactor", dependencies: ["CPlatform"]),
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
     .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
+    .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
-      name: "Gateway", dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "Secrets", logging]),
+      name: "Gateway",
+      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "Secrets", logging]),
+    .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
@@ -53,6 +56,10 @@ let package = Package(
       dependencies: [
         "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
       ]),
+
+    // Small things without dependencies, for the control plane and the tools.
+    .target(name: "QRCode"),
+    .target(name: "ResourceFilter"),
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
@@ -64,7 +71,7 @@ let package = Package(
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "Secrets", cryptoExtras, grdb, hummingbird, logging,
+        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", cryptoExtras, grdb, hummingbird, logging,
       ]),
 
     // The guide's three programs.
@@ -79,13 +86,20 @@ let package = Package(
       name: "tctl",
       dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", argumentParser, yams]),
     .executableTarget(
-      name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
+      name: "tsh",
+      dependencies: [
+        "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor", "ResourceFilter",
+        "Secrets", "TLS", argumentParser, yams,
+      ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
+    .testTarget(name: "QRCodeTests", dependencies: ["QRCode"]),
+    .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
+    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
     .testTarget(

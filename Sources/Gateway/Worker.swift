@@ -1,4 +1,5 @@
 import Reactor
+import TLSTransport
 
 /// What all channels of one reactor share. Bound to the reactor's thread.
 final class Worker {
