@@ -43,9 +43,10 @@ let package = Package(
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
     .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
     .target(name: "TunnelWire", dependencies: ["PostgresWire"]),
+    .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
       name: "Gateway",
-      dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "TunnelWire", "Secrets", logging]),
+      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", logging]),
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
@@ -55,6 +56,9 @@ let package = Package(
       dependencies: [
         "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
       ]),
+
+    // Small things without dependencies, for the control plane and the tools.
+    .target(name: "QRCode"),
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
@@ -66,7 +70,7 @@ let package = Package(
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "Secrets", cryptoExtras, grdb, hummingbird, logging,
+        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", cryptoExtras, grdb, hummingbird, logging,
       ]),
 
     // The guide's three programs.
@@ -81,7 +85,11 @@ let package = Package(
       name: "tctl",
       dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", argumentParser, yams]),
     .executableTarget(
-      name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
+      name: "tsh",
+      dependencies: [
+        "ControlAPI", "ControlClient", "PKI", "PostgresWire", "QRCode", "Reactor",
+        "Secrets", "TLS", argumentParser, yams,
+      ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),

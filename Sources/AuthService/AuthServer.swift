@@ -80,7 +80,8 @@ public final class AuthServer: Sendable {
   /// A certificate for the cluster's own port, good for a year.
   public func hostCertificate(names: [String]) throws -> (chainPEM: String, keyPEM: Secret) {
     let identity = HostIdentity(
-      hostID: UUID().uuidString.lowercased(), name: clusterName, services: ServiceRole.allCases, clusterName: clusterName)
+      hostID: UUID().uuidString.lowercased(), name: clusterName, services: ServiceRole.allCases,
+      clusterName: clusterName)
     let (pem, key) = try hostCA.issueHost(identity, names: names, notAfter: Date() + 365 * 86_400)
     return (pem, key.pem)
   }

@@ -1,4 +1,5 @@
 import Reactor
+import TLSTransport
 import TunnelWire
 
 /// What all channels of one reactor share. Bound to the reactor's thread.

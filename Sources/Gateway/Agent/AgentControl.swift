@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// The agent's control connection to one proxy: says what it serves and how busy it is, takes orders. Dialled again

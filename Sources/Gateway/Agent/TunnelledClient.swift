@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// The agent's end of a session connection: dialled to the proxy, it waits there until a client comes through it.
@@ -79,7 +80,9 @@ final class TunnelledClient: ClientLeg {
     self.request = request
     address = request.clientAddress
     worker.tunnelled[request.session] = handle
-    guard let (packet, used) = try StartupPacket.parse(request.startup), used == request.startup.count, case .startup(let parameters, _) = packet else {
+    guard let (packet, used) = try StartupPacket.parse(request.startup), used == request.startup.count,
+      case .startup(let parameters, _) = packet
+    else {
       throw WireError(.protocolViolation, "the proxy sent a malformed startup packet")
     }
     login(parameters, certificate: request.certificate)

@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// A client's connection to the public port: from its first byte to the startup message, or to the HTTP hand-off.

@@ -2,6 +2,7 @@ import Glibc
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 
 /// A short connection that asks the database to cancel one session's query; the answer is its closing.
 final class CancelChannel: TLSChannel {

@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// The client's half of a session, from the moment it is known who asks for what: decision, login, relay, cancel, ends.

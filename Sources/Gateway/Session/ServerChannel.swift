@@ -3,6 +3,7 @@ import PostgresWire
 import Reactor
 import Secrets
 import TLS
+import TLSTransport
 
 /// The connection to the database on behalf of one client: dial, TLS, authentication, then the relay.
 final class ServerChannel: ServerLeg {

@@ -1,5 +1,6 @@
 import PostgresWire
 import Reactor
+import TLSTransport
 
 /// The other half of a session, as its client's half sees it: a database (`ServerChannel`), or an agent that reaches
 /// one (`TunnelChannel`). A class rather than a protocol: the relay calls it for every message.

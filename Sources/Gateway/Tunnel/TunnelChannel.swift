@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// The proxy's end of a session connection: waits for a client, then stands for the database towards it.

@@ -1,6 +1,7 @@
 import PostgresWire
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// The proxy's end of an agent's control connection: what it serves, how busy it is, and orders to it.

@@ -1,5 +1,6 @@
 import Reactor
 import TLS
+import TLSTransport
 import TunnelWire
 
 /// What the proxy's ends of both kinds of tunnel connection have in common.

@@ -2,17 +2,21 @@ import Reactor
 import TLS
 
 /// A socket that starts in the clear and may turn to TLS; subclasses see plaintext only.
-class TLSChannel: Channel {
+///
+/// Bound to the thread of its reactor.
+open class TLSChannel: Channel {
   private enum Transport { case clear, handshaking, established }
 
-  private(set) var tls: TLSSession?
+  /// The session, once a handshake has begun.
+  public private(set) var tls: TLSSession?
   private var transport = Transport.clear
   private var hasShutDown = false
   /// The channel that took this one's connection over during the handshake.
   private var successor: TLSChannel?
   private let records: RecordBuffer
 
-  init(reactor: Reactor, records: RecordBuffer) {
+  /// - Parameter records: shared by all channels of `reactor`.
+  public init(reactor: Reactor, records: RecordBuffer) {
     self.records = records
     super.init(reactor: reactor)
   }
@@ -20,37 +24,38 @@ class TLSChannel: Channel {
   // MARK: For subclasses
 
   /// Decrypted (or clear) bytes, borrowed until this call returns.
-  func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {}
+  open func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {}
   /// The peer will send no more: close_notify, or FIN on a clear connection.
-  func plaintextEnded() {}
+  open func plaintextEnded() {}
   /// The TLS handshake is complete.
-  func secured() {}
+  open func secured() {}
   /// TLS is broken or refused; an alert may be on its way out.
-  func tlsFailed(_ failure: TLSFailure) { closeAfterSending() }
+  open func tlsFailed(_ failure: TLSFailure) { closeAfterSending() }
 
   /// Sends `bytes`, encrypted if TLS is on. Takes all of them; callers watch `queuedBytes`.
-  final func write(_ bytes: UnsafeRawBufferPointer) {
+  public final func write(_ bytes: UnsafeRawBufferPointer) {
     guard !isClosed, !bytes.isEmpty else { return }
     guard transport == .established, let tls else { return send(bytes) }
     if let failure = tls.write(bytes) { tlsFailed(failure) }
   }
 
-  final func write(_ bytes: [UInt8]) { bytes.withUnsafeBytes { write($0) } }
+  /// As above, for short messages.
+  public final func write(_ bytes: [UInt8]) { bytes.withUnsafeBytes { write($0) } }
 
   /// Begins the handshake as server; `first` are bytes that have already arrived.
-  final func secureAsServer(_ context: ServerTLSContext, requiresALPN: Bool, first: UnsafeRawBufferPointer?) {
+  public final func secureAsServer(_ context: ServerTLSContext, requiresALPN: Bool, first: UnsafeRawBufferPointer?) {
     begin(TLSSession(server: context, output: output, requiresALPN: requiresALPN))
     if let first { received(first) }
   }
 
   /// Begins the handshake as client: the ClientHello goes out at once.
-  final func secureAsClient(_ context: ClientTLSContext, serverName: String) {
+  public final func secureAsClient(_ context: ClientTLSContext, serverName: String) {
     begin(TLSSession(client: context, serverName: serverName, output: output))
     advanceHandshake()
   }
 
   /// Takes over the connection of `other`, socket and TLS session, from within its `secured()`.
-  final func takeOverSecured(_ other: TLSChannel) {
+  public final func takeOverSecured(_ other: TLSChannel) {
     guard let session = other.tls, other.transport == .established else { return }
     session.redirectOutput(to: output)
     (tls, transport) = (session, .established)
@@ -59,7 +64,7 @@ class TLSChannel: Channel {
   }
 
   /// Says goodbye in TLS, sends what is queued and closes.
-  final func finish() {
+  public final func finish() {
     if !hasShutDown, transport == .established {
       hasShutDown = true
       tls?.shutdown()
@@ -69,7 +74,7 @@ class TLSChannel: Channel {
 
   // MARK: Channel
 
-  override final func received(_ bytes: UnsafeRawBufferPointer) {
+  override public final func received(_ bytes: UnsafeRawBufferPointer) {
     switch transport {
     case .clear: plaintextReceived(bytes)
     case .handshaking:
@@ -86,7 +91,7 @@ class TLSChannel: Channel {
     }
   }
 
-  override final func receivedEnd() { plaintextEnded() }
+  override public final func receivedEnd() { plaintextEnded() }
 
   // MARK: TLS
 

@@ -1,6 +1,6 @@
 /// Room for decrypted bytes on their way from one leg to the other; shared by all channels of one reactor, since each
 /// uses it within one callback only.
-final class RecordBuffer {
+public final class RecordBuffer {
   // Invariant: allocated here, freed with the object, touched only on the reactor's thread.
   let bytes: UnsafeMutableRawBufferPointer
 
@@ -8,7 +8,7 @@ final class RecordBuffer {
   static let largestRecord = 16 * 1024
 
   /// Holds what one full receive buffer can decrypt to, and one record more.
-  init() { bytes = .allocate(byteCount: 5 * Self.largestRecord, alignment: 64) }
+  public init() { bytes = .allocate(byteCount: 5 * Self.largestRecord, alignment: 64) }
 
   deinit { bytes.deallocate() }
 }
