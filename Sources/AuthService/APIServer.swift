@@ -40,6 +40,7 @@ public struct APIServer: Sendable {
     let router = Router(context: CallContext.self)
     router.add(middleware: CallerMiddleware(peers: peers))
     PublicRoutes(auth: auth).add(to: router)
+    HostRoutes(auth: auth).add(to: router)
     DatabaseRoutes(auth: auth, databases: databases).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
     return router

@@ -18,6 +18,13 @@ public final class AuthServer: Sendable {
   let hostCA: CertificateAuthority
   let databaseCA: CertificateAuthority
   private let gate = PasswordGate()
+  let joinGate = JoinGate()
+  let changes = ChangeFeed()
+  private let observer: RevisionObserver
+  /// Hashes of the tokens of the configuration, and the services each is for.
+  let staticTokens: [String: Set<String>]
+  /// Seconds that a host's certificate is good for.
+  let hostCertificateLifetime: TimeInterval
   /// Scheme, host and port that links are made with.
   private let publicAddress: String
 
@@ -26,8 +33,19 @@ public final class AuthServer: Sendable {
   static let inviteLifetime: TimeInterval = 3600
 
   /// Opens the state in `dataDirectory`; the first start makes the authorities and the preset roles.
-  public init(dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog) throws {
+  ///
+  /// - Parameters:
+  ///   - staticTokens: join tokens of the configuration and the services each is for.
+  ///   - hostCertificateLifetime: seconds.
+  public init(
+    dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog,
+    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400
+  ) throws {
     state = try ClusterState(dataDirectory: dataDirectory)
+    self.staticTokens = Dictionary(staticTokens.map { (OneTimeSecret.hash($0.token), $0.services) }) { $0.union($1) }
+    self.hostCertificateLifetime = hostCertificateLifetime
+    observer = RevisionObserver(feed: changes)
+    state.database.add(transactionObserver: observer)
     self.publicAddress = publicAddress
     self.audit = audit
     let stored = try state.database.write { database -> String in
@@ -69,6 +87,14 @@ public final class AuthServer: Sendable {
   /// PEM of the CA that clients trust the cluster's hosts by.
   public var hostCAPEM: String { get throws { try hostCA.certificatePEM } }
 
+  /// The CA certificates, as one who checks certificates wants them.
+  public var trustedAuthorities: TrustedAuthorities {
+    get throws {
+      let certificates = try authorityCertificates
+      return try TrustedAuthorities(userPEMs: certificates.userPEMs, hostPEMs: certificates.hostPEMs)
+    }
+  }
+
   func authority(_ kind: CertificateAuthority.Kind) -> CertificateAuthority {
     switch kind {
     case .user: userCA
@@ -77,7 +103,7 @@ public final class AuthServer: Sendable {
     }
   }
 
-  /// A certificate for the cluster's own port, good for a year.
+  /// A certificate for the host of the Auth Service itself, good for a year.
   public func hostCertificate(names: [String]) throws -> (chainPEM: String, keyPEM: Secret) {
     let identity = HostIdentity(
       hostID: UUID().uuidString.lowercased(), name: clusterName, services: ServiceRole.allCases,

@@ -81,6 +81,21 @@ final class ClusterState: Sendable {
         $0.column("expires", .double).notNull()
       }
     }
+    migrator.registerMigration("3: hosts and the revision of what they decide by") { database in
+      try database.create(table: "host_database") {
+        $0.column("host", .text).notNull()
+        $0.column("name", .text).notNull()
+        $0.column("json", .text).notNull()
+        $0.column("expires", .double).notNull()
+        $0.primaryKey(["host", "name"])
+      }
+      try database.create(table: "host_proxy") {
+        $0.primaryKey("host", .text)
+        $0.column("address", .text).notNull()
+        $0.column("expires", .double).notNull()
+      }
+      try createRevisionTriggers(database)
+    }
     return migrator
   }
 }

@@ -7,9 +7,11 @@ extension AuthServer {
   // MARK: Roles
 
   func roles() throws -> [Role] {
-    try state.database.read { database in
-      try String.fetchAll(database, sql: "SELECT json FROM role ORDER BY name").map(Self.role)
-    }
+    try state.database.read { try Self.roles(in: $0) }
+  }
+
+  static func roles(in database: Database) throws -> [Role] {
+    try String.fetchAll(database, sql: "SELECT json FROM role ORDER BY name").map(Self.role)
   }
 
   func roles(named names: Set<String>) throws -> [Role] { try roles().filter { names.contains($0.metadata.name) } }

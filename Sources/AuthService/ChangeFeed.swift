@@ -1,0 +1,85 @@
+import Foundation
+import GRDB
+import Synchronization
+
+/// Tells who waits that the shared part of the cluster's state has changed.
+///
+/// The revision itself is kept by triggers in the state, so no code path can forget to count. Thread-safe.
+final class ChangeFeed: Sendable {
+  private let waiters = Mutex<[UUID: AsyncStream<Void>.Continuation]>([:])
+
+  /// Hosts that wait at once, more are answered at once.
+  private static let maximumWaiters = 10_000
+
+  func announce() {
+    let waiting = waiters.withLock { waiters in
+      defer { waiters = [:] }
+      return waiters.values.map { $0 }
+    }
+    for waiter in waiting { waiter.finish() }
+  }
+
+  /// Returns at the next announcement, or after `seconds`.
+  func wait(seconds: Double) async {
+    let (stream, continuation) = AsyncStream<Void>.makeStream()
+    let id = UUID()
+    let isEntered = waiters.withLock { waiters in
+      guard waiters.count < Self.maximumWaiters else { return false }
+      waiters[id] = continuation
+      return true
+    }
+    guard isEntered else { return }
+    let alarm = Task {
+      // Cancelled or slept out, the wait is over.
+      try? await Task.sleep(for: .seconds(seconds))
+      continuation.finish()
+    }
+    for await _ in stream {}
+    alarm.cancel()
+    waiters.withLock { $0[id] = nil }
+  }
+}
+
+extension ClusterState {
+  /// Tables whose rows hosts decide by: a trigger on each counts the revision up.
+  static let sharedTables = ["role", "user", "authority", "host_proxy"]
+
+  static func createRevisionTriggers(_ database: Database) throws {
+    try database.execute(sql: "INSERT INTO setting VALUES ('revision', '1')")
+    for table in sharedTables {
+      for event in ["INSERT", "UPDATE", "DELETE"] {
+        try database.execute(
+          sql: """
+            CREATE TRIGGER revision_\(table)_\(event) AFTER \(event) ON \(table) BEGIN
+              UPDATE setting SET value = CAST(value AS INTEGER) + 1 WHERE name = 'revision';
+            END
+            """)
+      }
+    }
+  }
+
+  func revision(_ database: Database) throws -> Int64 {
+    try Int64.fetchOne(database, sql: "SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'revision'") ?? 0
+  }
+}
+
+/// Wakes the feed after each commit that touched shared tables.
+final class RevisionObserver: TransactionObserver {
+  private let feed: ChangeFeed
+  /// Touched only by GRDB, on the queue of its one writer.
+  private var isTouched = false
+
+  init(feed: ChangeFeed) { self.feed = feed }
+
+  func observes(eventsOfKind eventKind: DatabaseEventKind) -> Bool {
+    ClusterState.sharedTables.contains(eventKind.tableName)
+  }
+
+  func databaseDidChange(with event: DatabaseEvent) { isTouched = true }
+  func databaseDidRollback(_ database: Database) { isTouched = false }
+
+  func databaseDidCommit(_ database: Database) {
+    if isTouched { feed.announce() }
+    isTouched = false
+  }
+}
