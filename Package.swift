@@ -4,6 +4,8 @@ import PackageDescription
 // Folder names are the architecture: docs/architecture.md walks one login and one message through them.
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
@@ -24,6 +26,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
     .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
@@ -50,7 +53,7 @@ let package = Package(
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
-    .target(name: "AWS", dependencies: ["Secrets", crypto, logging, httpClient]),
+    .target(name: "AWS", dependencies: ["Secrets", crypto, logging, metrics, httpClient]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -62,7 +65,7 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: [logging]),
+    .target(name: "Audit", dependencies: [logging, metrics]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
@@ -73,13 +76,16 @@ let package = Package(
         "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", cryptoExtras, grdb, hummingbird, logging,
       ]),
 
+    // Running as a service.
+    .target(name: "Diagnostics", dependencies: ["Gateway", coreMetrics, hummingbird, logging]),
+    .target(name: "Systemd"),
+
     // The guide's three programs.
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI",
-        "Reactor",
-        "TLS", argumentParser, logging, yams,
+        "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Diagnostics", "Gateway",
+        "PKI", "Reactor", "Systemd", "TLS", argumentParser, coreMetrics, logging, yams,
       ]),
     .executableTarget(
       name: "tctl",
@@ -96,6 +102,10 @@ let package = Package(
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
+    .testTarget(
+      name: "DiagnosticsTests",
+      dependencies: ["Diagnostics", "Gateway", "PKI", "PostgresWire", "Reactor", "TLS", coreMetrics]),
+    .testTarget(name: "SystemdTests", dependencies: ["Systemd"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
     .testTarget(

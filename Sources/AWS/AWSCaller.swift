@@ -1,4 +1,5 @@
 import Foundation
+import Metrics
 import Synchronization
 
 /// Signs and sends requests with the retry rules of the SDKs' standard mode. Thread-safe.
@@ -11,8 +12,32 @@ struct AWSCaller: Sendable {
 
   /// Sends until an answer comes that is not worth a retry.
   ///
+  /// - Parameter operation: what the call is counted as; see `DiagnosticsServer`.
   /// - Parameter readError: reads the service's error code and message from an answer that is not 2xx.
   func call(
+    _ operation: String, service: String, region: String, credentials: AWSCredentials, headers: [(name: String, value: String)],
+    body: [UInt8],
+    readError: (HTTPAnswer) -> AWSError
+  ) async throws -> HTTPAnswer {
+    let began = ContinuousClock.now
+    do {
+      let answer = try await attempt(
+        service: service, region: region, credentials: credentials, headers: headers, body: body, readError: readError)
+      Self.count(operation, outcome: "ok", since: began)
+      return answer
+    } catch {
+      Self.count(operation, outcome: (error as? AWSError)?.code ?? "cancelled", since: began)
+      throw error
+    }
+  }
+
+  private static func count(_ operation: String, outcome: String, since began: ContinuousClock.Instant) {
+    Counter(label: "sallyport_aws_calls_total", dimensions: [("operation", operation), ("outcome", outcome)]).increment()
+    Timer(label: "sallyport_aws_call_seconds", dimensions: [("operation", operation)])
+      .recordNanoseconds(Int64((ContinuousClock.now - began) / .nanoseconds(1)))
+  }
+
+  private func attempt(
     service: String, region: String, credentials: AWSCredentials, headers: [(name: String, value: String)],
     body: [UInt8],
     readError: (HTTPAnswer) -> AWSError

@@ -1,4 +1,5 @@
 import Foundation
+import Metrics
 import Secrets
 
 /// Which login is wanted: everything that makes one differ from another.
@@ -59,13 +60,17 @@ public actor RedshiftServerlessAuthenticator {
   ) async throws -> (credentials: DatabaseCredentials, isCached: Bool) {
     switch entries[login] {
     case .ready(let credentials, let until) where until > environment.now() && credentials.password !== rejected:
+      Self.count("hit")
       return (credentials, true)
     case .failed(let error, let until) where until > environment.now():
+      Self.count("recent_failure")
       throw error
     case .underway(let task):
+      Self.count("joined")
       return (try await task.value, true)
     default: break
     }
+    Self.count("miss")
     let task = Task { [environment, sources] in
       try await Self.fetch(login, Self.sessionName(sessionName), environment, sources)
     }
@@ -79,6 +84,10 @@ public actor RedshiftServerlessAuthenticator {
       entries[login] = .failed(failure, until: environment.now() + Self.failureMemory)
       throw failure
     }
+  }
+
+  private static func count(_ result: String) {
+    Counter(label: "sallyport_credential_cache_total", dimensions: [("result", result)]).increment()
   }
 
   private func keepUntil(_ credentials: DatabaseCredentials) -> Date {

@@ -46,7 +46,7 @@ struct RedshiftServerlessClient: Sendable {
   ) async throws -> DatabaseCredentials {
     let input = try JSONEncoder().encode(Input(workgroupName: workgroup, dbName: database, durationSeconds: 900))
     let answer = try await caller.call(
-      service: "redshift-serverless", region: region, credentials: credentials,
+      "GetCredentials", service: "redshift-serverless", region: region, credentials: credentials,
       headers: [
         ("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", "RedshiftServerless.GetCredentials"),
       ], body: Array(input)

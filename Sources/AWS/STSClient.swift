@@ -20,7 +20,7 @@ struct STSClient: Sendable {
     if let externalID { form.append(("ExternalId", externalID)) }
     let body = form.map { "\(SigV4Signer.encode($0.0))=\(SigV4Signer.encode($0.1))" }.joined(separator: "&")
     let answer = try await caller.call(
-      service: "sts", region: region, credentials: credentials,
+      "AssumeRole", service: "sts", region: region, credentials: credentials,
       headers: [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")], body: Array(body.utf8)
     ) { readError($0, role: role) }
     let fields = try XMLFields.read(answer.body)

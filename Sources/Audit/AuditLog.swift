@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Logging
+import Metrics
 
 /// One thing that happened, in Teleport's terms.
 public struct AuditEvent: Codable, Sendable {
@@ -49,6 +50,8 @@ public final class AuditLog: Sendable {
   private let descriptor: Int32
   private let queue = DispatchQueue(label: "sallyport.audit")
   private let logger = Logger(label: "audit")
+  private let written = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "written")])
+  private let dropped = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "dropped")])
 
   /// Opens (or makes) `path` for appending.
   public init(path: String) throws {
@@ -73,9 +76,11 @@ public final class AuditLog: Sendable {
         var line = try encoder.encode(event.bounded())
         line.append(UInt8(ascii: "\n"))
         // One write(2) with O_APPEND: records of two writers cannot mix.
-        let written = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-        guard written == line.count else { throw AuditError(String(cString: strerror(errno))) }
+        let count = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        guard count == line.count else { throw AuditError(String(cString: strerror(errno))) }
+        written.increment()
       } catch {
+        dropped.increment()
         logger.error("audit event lost", metadata: ["event": "\(event.event)", "error": "\(error)"])
       }
     }

@@ -13,11 +13,11 @@ import Secrets
 public struct APIServer: Sendable {
   private let auth: AuthServer
   private let peers: PeerRegistry
-  private let databases: [RegisteredDatabase]
+  private let databases: DatabaseCatalog
   private let socketPath: String
 
   /// - Parameter socketPath: in a directory that only this user can enter.
-  public init(auth: AuthServer, peers: PeerRegistry, databases: [RegisteredDatabase], socketPath: String) {
+  public init(auth: AuthServer, peers: PeerRegistry, databases: DatabaseCatalog, socketPath: String) {
     self.auth = auth
     self.peers = peers
     self.databases = databases

@@ -64,9 +64,10 @@ extension ClusterState {
 }
 
 /// Wakes the feed after each commit that touched shared tables.
-final class RevisionObserver: TransactionObserver {
+///
+/// Its state is touched only by GRDB, on the queue of its one writer.
+final class RevisionObserver: TransactionObserver, @unchecked Sendable {
   private let feed: ChangeFeed
-  /// Touched only by GRDB, on the queue of its one writer.
   private var isTouched = false
 
   init(feed: ChangeFeed) { self.feed = feed }

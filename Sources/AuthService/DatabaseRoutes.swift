@@ -5,14 +5,14 @@ import Hummingbird
 /// What a logged-in user may call: the databases, and certificates for them.
 struct DatabaseRoutes {
   let auth: AuthServer
-  let databases: [RegisteredDatabase]
+  let databases: DatabaseCatalog
 
   func add(to router: Router<CallContext>) {
     router.get("/v1/databases") { request, context in
       let identity = try context.identity()
       let checker = try auth.checker(for: identity)
       let seesAll = checker.allows("list", on: "db")
-      let visible = databases.filter { seesAll || checker.canSee(labels: $0.labels) }.map { listing($0, checker) }
+      let visible = databases.all.filter { seesAll || checker.canSee(labels: $0.labels) }.map { listing($0, checker) }
       return try context.responseEncoder.encode(visible, from: request, context: context)
     }
     router.post("/v1/certificates/database") { request, context in
@@ -33,7 +33,7 @@ struct DatabaseRoutes {
 
   /// Refuses early what the Database Service would refuse at the login; that one decides again.
   private func check(_ request: DatabaseCertificateRequest, _ checker: AccessChecker) throws {
-    guard let database = databases.first(where: { $0.name == request.service }), checker.canSee(labels: database.labels)
+    guard let database = databases.all.first(where: { $0.name == request.service }), checker.canSee(labels: database.labels)
     else { throw AuthError.notFound("database '\(request.service)' not found; see 'tsh db ls'") }
     guard let user = request.databaseUser, let name = request.databaseName else { return }
     let access = DatabaseAccess(

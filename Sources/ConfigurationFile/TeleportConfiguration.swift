@@ -17,6 +17,11 @@ public struct TeleportConfiguration: Sendable {
   public var publicAddresses: [String] = []
   public var keyPair: (certificateFile: String, keyFile: String)?
   public var allowsCancelInClear = true
+  /// HOST:PORT of health checks and metrics; `nil`: off.
+  public var diagAddress: String?
+  public var pidFile: String?
+  /// How long running sessions may go on after SIGTERM.
+  public var shutdownTimeout = GoDuration(seconds: 30)
   /// `nil`: one a core.
   public var reactorCount: Int?
   public var databases: [DatabaseConfiguration] = []
@@ -58,7 +63,7 @@ public struct TeleportConfiguration: Sendable {
     try section.allow([
       "nodename", "data_dir", "proxy_server", "auth_server", "auth_servers", "join_params", "auth_token", "ca_pin",
       "log",
-      "diag_addr", "connection_limits", "storage", "reactors",
+      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
     ])
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
@@ -74,12 +79,30 @@ public struct TeleportConfiguration: Sendable {
     if let log = try section.section("log") {
       try log.allow(["output", "severity", "format"])
       logSeverity = try log.string("severity") ?? logSeverity
+      guard ["DEBUG", "INFO", "WARN", "WARNING", "ERROR"].contains(logSeverity.uppercased()) else {
+        throw log.complaint("severity", "must be DEBUG, INFO, WARN or ERROR")
+      }
     }
+    try readOperations(section)
     if let text = try section.string("reactors"), text != "auto" {
       guard let count = Int(text), (1...256).contains(count) else {
         throw section.complaint("reactors", "must be 'auto' or a number from 1 to 256")
       }
       reactorCount = count
+    }
+  }
+
+  private mutating func readOperations(_ section: YAMLSection) throws {
+    diagAddress = try section.string("diag_addr")
+    if let diagAddress, DatabaseConfiguration.split(diagAddress) == nil {
+      throw section.complaint("diag_addr", "must be HOST:PORT, such as 127.0.0.1:3000")
+    }
+    pidFile = try section.string("pid_file")
+    if let text = try section.string("shutdown_timeout") {
+      guard let timeout = GoDuration(text), timeout.seconds <= 86_400 else {
+        throw section.complaint("shutdown_timeout", "must be a duration of at most 24h, such as 30s or 5m")
+      }
+      shutdownTimeout = timeout
     }
   }
 

@@ -17,7 +17,7 @@ public struct IdentityRefusal: Error, Sendable {
 
 /// Decides each login: certificate, route, roles, then AWS, then where to dial. Runs on the Dispatch pool.
 public final class DatabaseAuthorizer: SessionAuthorizer {
-  private let databases: [String: ServedDatabase]
+  private let databases: Mutex<[String: ServedDatabase]>
   private let checker: @Sendable (UserIdentity) throws -> AccessChecker
   private let authenticator: RedshiftServerlessAuthenticator
   private let audit: AuditLog
@@ -31,10 +31,17 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker
   ) {
-    self.databases = Dictionary(databases.map { ($0.name, $0) }) { first, _ in first }
+    self.databases = Mutex(Self.byName(databases))
     self.authenticator = authenticator
     self.audit = audit
     self.checker = checker
+  }
+
+  /// Serves `databases` instead, to logins that begin from now on.
+  public func use(_ databases: [ServedDatabase]) { self.databases.withLock { $0 = Self.byName(databases) } }
+
+  private static func byName(_ databases: [ServedDatabase]) -> [String: ServedDatabase] {
+    Dictionary(databases.map { ($0.name, $0) }) { first, _ in first }
   }
 
   public func userName(certificate: [UInt8]) -> String? { try? UserIdentity(certificateDER: certificate).username }
@@ -78,7 +85,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       .invalidAuthorization, "access to database '\(route.service)' denied",
       detail: "no role of yours allows this database",
       hint: "See 'tsh db ls' for those you can reach.")
-    guard let database = databases[route.service] else { throw unknown }
+    guard let database = databases.withLock({ $0[route.service] }) else { throw unknown }
     event.databaseURI = database.uri
     let access = DatabaseAccess(
       labels: database.labels, databaseName: request.database, databaseUsers: database.spellings(ofUser: request.user),

@@ -3,7 +3,9 @@ import AccessControl
 import Audit
 import AuthService
 import ConfigurationFile
+import ControlAPI
 import DatabaseService
+import Diagnostics
 import Foundation
 import Gateway
 import Logging
@@ -26,8 +28,12 @@ struct Cluster {
     self.configuration = configuration
   }
 
-  /// Serves until SIGTERM or SIGINT.
-  func run() async throws {
+  /// Serves until `lifecycle` says that it is time to end.
+  ///
+  /// - Parameter load: reads the configuration file again.
+  func run(
+    _ lifecycle: Lifecycle, metrics: MetricsRegistry, load: @escaping @Sendable () throws -> TeleportConfiguration
+  ) async throws {
     // A closed peer is an errno, not the end of the process; core files would hold keys.
     signal(SIGPIPE, SIG_IGN)
     var noCore = rlimit(rlim_cur: 0, rlim_max: 0)
@@ -42,23 +48,33 @@ struct Cluster {
     let auth = try AuthServer(
       dataDirectory: directory, clusterName: clusterName, publicAddress: publicAddress, audit: audit)
     if configuration.isDatabaseEnabled { try auth.join(service: "db", token: try joinToken()) }
-    let databases = configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
-
+    let databases = try servedDatabases()
+    let authorizer = DatabaseAuthorizer(
+      databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
+      audit: audit, checker: { try Self.checker(for: $0, auth) })
+    let catalog = DatabaseCatalog(databases.map(\.registered))
     let peers = PeerRegistry()
-    let gateway = Gateway(
-      settings: try settings(auth, peers),
-      authorizer: DatabaseAuthorizer(
-        databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
-        audit: audit,
-        checker: { try Self.checker(for: $0, auth) }))
-    let api = APIServer(
-      auth: auth, peers: peers,
-      databases: databases.map { database in
-        RegisteredDatabase(
-          name: database.name, description: database.description, uri: database.uri, labels: database.labels,
-          userSpellings: { database.spellings(ofUser: $0) })
-      }, socketPath: socketPath)
-    try await serve(gateway, api, auth)
+    let gateway = Gateway(settings: try settings(auth, peers), authorizer: authorizer)
+    let api = APIServer(auth: auth, peers: peers, databases: catalog, socketPath: socketPath)
+    let diagnostics = try configuration.diagAddress.map { text in
+      guard let (host, port) = DatabaseConfiguration.split(text) else {
+        throw ConfigurationError("diag_addr '\(text)' is not HOST:PORT")
+      }
+      return DiagnosticsServer(
+        host: host, port: port, health: lifecycle.health, registry: metrics, version: sallyportVersion)
+    }
+    try await serve(gateway, api, diagnostics, auth) { running in
+      await lifecycle.supervise(running, configuration) { current in
+        let (next, needsRestart) = current.reloaded(with: try load())
+        let cluster = try Cluster(next)
+        let databases = try cluster.servedDatabases()
+        running.use(try cluster.settings(auth, peers))
+        authorizer.use(databases)
+        catalog.use(databases.map(\.registered))
+        for key in needsRestart { logger.warning("\(key) has changed and needs a restart") }
+        return next
+      }
+    }
     audit.flush()
   }
 
@@ -71,14 +87,22 @@ struct Cluster {
     }
   }
 
+  private func servedDatabases() throws -> [ServedDatabase] {
+    configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
+  }
+
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
 
-  private func serve(_ gateway: Gateway, _ api: APIServer, _ auth: AuthServer) async throws {
+  private func serve(
+    _ gateway: Gateway, _ api: APIServer, _ diagnostics: DiagnosticsServer?, _ auth: AuthServer,
+    until isOver: @escaping @Sendable (RunningGateway) async -> Void
+  ) async throws {
     let addresses = try [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }.map(
       listenAddress)
     let reactors = configuration.reactorCount ?? ProcessInfo.processInfo.activeProcessorCount
     let (ready, signalReady) = AsyncStream<Void>.makeStream()
     try await withThrowingTaskGroup(of: Void.self) { group in
+      if let diagnostics { group.addTask { try await diagnostics.run() } }
       group.addTask {
         try await api.run { signalReady.finish() }
         signalReady.finish()
@@ -98,7 +122,7 @@ struct Cluster {
           try writeAdministratorIdentity(auth)
         }
       }
-      group.addTask { await Self.untilTold() }
+      group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {
         try await group.next()
@@ -110,20 +134,6 @@ struct Cluster {
       group.cancelAll()
       logger.info("stopped")
     }
-  }
-
-  /// Ends with the first SIGTERM or SIGINT.
-  private static func untilTold() async {
-    let (signals, continuation) = AsyncStream<Void>.makeStream()
-    let sources = [SIGTERM, SIGINT].map { number in
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { continuation.finish() }
-      source.resume()
-      return source
-    }
-    for await _ in signals {}
-    for source in sources { source.cancel() }
   }
 
   private func settings(_ auth: AuthServer, _ peers: PeerRegistry) throws -> GatewaySettings {
@@ -194,5 +204,13 @@ struct Cluster {
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
     limit.rlim_cur = limit.rlim_max
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+}
+
+extension ServedDatabase {
+  /// What the Auth Service needs to know of it.
+  fileprivate var registered: RegisteredDatabase {
+    RegisteredDatabase(
+      name: name, description: description, uri: uri, labels: labels, userSpellings: { spellings(ofUser: $0) })
   }
 }

@@ -1,6 +1,8 @@
 import ArgumentParser
 import ConfigurationFile
 import Foundation
+import CoreMetrics
+import Diagnostics
 import Logging
 
 /// `teleport start`.
@@ -13,29 +15,42 @@ struct Start: AsyncParsableCommand {
   @Option(help: "Directory of the cluster's state; overrides the configuration.")
   var dataDir: String?
 
+  @Option(help: "HOST:PORT of health checks and metrics; overrides the configuration.")
+  var diagAddr: String?
+
+  @Option(help: "File to write the process ID to; overrides the configuration.")
+  var pidFile: String?
+
   @Flag(name: .shortAndLong, help: "Log more.")
   var debug = false
 
   func run() async throws {
     let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment)
-    var configuration: TeleportConfiguration
+    LoggingSystem.bootstrap { ServiceLog(label: $0) }
+    let registry = MetricsRegistry(help: DiagnosticsServer.help)
+    MetricsSystem.bootstrap(registry)
     do {
-      configuration = try TeleportConfiguration.load(path: path)
-    } catch let error as ConfigurationError {
-      throw Failure(error.description)
-    }
-    if let dataDir { configuration.dataDirectory = dataDir }
-    let level: Logger.Level = debug || configuration.logSeverity.uppercased() == "DEBUG" ? .debug : .info
-    LoggingSystem.bootstrap { label in
-      var handler = StreamLogHandler.standardError(label: label)
-      handler.logLevel = level
-      return handler
-    }
-    do {
-      try await Cluster(configuration).run()
+      let configuration = try load(path)
+      let lifecycle = try Lifecycle(configuration, file: path)
+      try await Cluster(configuration).run(lifecycle, metrics: registry) { try load(path) }
     } catch let error as any CustomStringConvertible & Error {
       throw Failure(error.description)
     }
+  }
+}
+
+extension Start {
+  /// The configuration file as it is now, under this command's options.
+  private func load(_ path: String?) throws -> TeleportConfiguration {
+    var configuration = try TeleportConfiguration.load(path: path)
+    if let dataDir { configuration.dataDirectory = dataDir }
+    if let diagAddr {
+      guard DatabaseConfiguration.split(diagAddr) != nil else { throw Failure("--diag-addr must be HOST:PORT") }
+      configuration.diagAddress = diagAddr
+    }
+    if let pidFile { configuration.pidFile = pidFile }
+    if debug { configuration.logSeverity = "DEBUG" }
+    return configuration
   }
 }
 

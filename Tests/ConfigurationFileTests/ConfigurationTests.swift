@@ -30,7 +30,40 @@ struct ConfigurationTests {
     #expect(configuration.databases.first?.tlsMode == "verify-full")
   }
 
+  @Test func operationsHaveDefaultsAndBounds() throws {
+    #expect(try load("version: v3").diagAddress == nil)
+    #expect(try load("version: v3").shutdownTimeout.seconds == 30)
+    let configuration = try load("teleport: {diag_addr: '127.0.0.1:3000', shutdown_timeout: 1m30s, pid_file: /run/x}")
+    #expect(configuration.diagAddress == "127.0.0.1:3000")
+    #expect(configuration.shutdownTimeout.seconds == 90)
+    #expect(configuration.pidFile == "/run/x")
+  }
+
+  @Test func reloadKeepsWhatCannotChange() throws {
+    let old = try load("teleport: {data_dir: /a, diag_addr: 'h:1', shutdown_timeout: 5s}")
+    let new = try load(
+      """
+      teleport: {data_dir: /b, shutdown_timeout: 7s, log: {severity: DEBUG}}
+      proxy_service: {web_listen_addr: '0.0.0.0:1', public_addr: 'x:1', cancel_in_clear: no}
+      db_service:
+        databases: [{name: d, protocol: postgres, uri: 'h:1'}]
+      """)
+    let (result, needsRestart) = old.reloaded(with: new)
+    #expect(
+      needsRestart == [
+        "teleport.data_dir", "teleport.diag_addr", "proxy_service.web_listen_addr", "db_service.enabled",
+      ])
+    #expect(result.dataDirectory == "/a" && result.diagAddress == "h:1" && result.webListenAddress == "0.0.0.0:3080")
+    #expect(result.shutdownTimeout.seconds == 7 && result.logSeverity == "DEBUG" && !result.allowsCancelInClear)
+    #expect(result.databases.map(\.name) == ["d"] && result.publicAddresses == ["x:1"])
+    #expect(old.reloaded(with: old).needsRestart == [])
+  }
+
   @Test(arguments: [
+    ("teleport: {diag_addr: nowhere}", "t.yaml:1: 'diag_addr' must be HOST:PORT"),
+    ("teleport: {shutdown_timeout: soon}", "must be a duration"),
+    ("teleport: {shutdown_timeout: 25h}", "must be a duration"),
+    ("teleport: {log: {severity: LOUD}}", "must be DEBUG, INFO, WARN or ERROR"),
     ("teleport:\n  data_dri: /x", "t.yaml:2: unknown key 'data_dri' (did you mean 'data_dir'?)"),
     ("db_servce: {}", "t.yaml:1: unknown key 'db_servce' (did you mean 'db_service'?)"),
     ("teleport: {data_dir: relative}", "must be an absolute path"), ("version: v9", "must be v1, v2 or v3"),

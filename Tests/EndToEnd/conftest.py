@@ -56,7 +56,7 @@ spec:
 class Cluster:
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
-        self.pg_port, self.aws_port, self.port, self.script_port = (free_port() for _ in range(4))
+        self.pg_port, self.aws_port, self.port, self.script_port, self.diag_port = (free_port() for _ in range(5))
         self.pg = self.directory / "pg"
         self.data = self.directory / "data"
         self.config = self.directory / "teleport.yaml"
@@ -104,6 +104,8 @@ class Cluster:
         self.config.write_text(f"""version: v3
 teleport:
   data_dir: {self.data}
+  diag_addr: 127.0.0.1:{self.diag_port}
+  shutdown_timeout: 2s
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test}}
 proxy_service:
