@@ -71,6 +71,8 @@ let package = Package(
     .target(
       name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", argumentParser, httpClient, nioTLS, yams]),
     .target(
+      name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+    .target(
       name: "AuthService",
       dependencies: [
         "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", cryptoExtras, grdb, hummingbird, logging,
@@ -84,7 +86,8 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Diagnostics", "Gateway",
+        "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
+        "DatabaseService", "Diagnostics", "Gateway",
         "PKI", "Reactor", "Systemd", "TLS", argumentParser, coreMetrics, logging, yams,
       ]),
     .executableTarget(

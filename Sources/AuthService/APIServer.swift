@@ -13,14 +13,15 @@ import Secrets
 public struct APIServer: Sendable {
   private let auth: AuthServer
   private let peers: PeerRegistry
-  private let databases: DatabaseCatalog
+  private let spellings: DatabaseSpellings
   private let socketPath: String
 
   /// - Parameter socketPath: in a directory that only this user can enter.
-  public init(auth: AuthServer, peers: PeerRegistry, databases: DatabaseCatalog, socketPath: String) {
+  public init(auth: AuthServer, peers: PeerRegistry, spellings: @escaping DatabaseSpellings, socketPath: String)
+  {
     self.auth = auth
     self.peers = peers
-    self.databases = databases
+    self.spellings = spellings
     self.socketPath = socketPath
   }
 
@@ -38,10 +39,10 @@ public struct APIServer: Sendable {
 
   private func router() -> Router<CallContext> {
     let router = Router(context: CallContext.self)
-    router.add(middleware: CallerMiddleware(peers: peers))
+    router.add(middleware: CallerMiddleware(peers: peers, auth: auth))
     PublicRoutes(auth: auth).add(to: router)
     HostRoutes(auth: auth).add(to: router)
-    DatabaseRoutes(auth: auth, databases: databases).add(to: router)
+    DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
     return router
   }
@@ -118,6 +119,7 @@ struct APICoder: RequestDecoder, ResponseEncoder {
 /// Looks up who calls and turns errors into the API's error body.
 private struct CallerMiddleware: RouterMiddleware {
   let peers: PeerRegistry
+  let auth: AuthServer
 
   func handle(
     _ request: Request, context: CallContext, next: (Request, CallContext) async throws -> Response
@@ -126,6 +128,7 @@ private struct CallerMiddleware: RouterMiddleware {
       guard let name = context.socketName, let peer = peers.peer(path: name) else {
         throw AuthError.forbidden("connections that do not come through the gateway are not served")
       }
+      if let voucher = peer.voucher { try checkProxy(voucher) }
       var context = context
       context.peer = peer
       return try await next(request, context)
@@ -147,6 +150,14 @@ private struct CallerMiddleware: RouterMiddleware {
       return try answer(
         ErrorBody(message: "internal error; see the server's log for id \(context.id)"),
         status: .internalServerError, request, context)
+    }
+  }
+
+  /// Only a proxy of this cluster may say whom it speaks for.
+  private func checkProxy(_ certificate: [UInt8]) throws {
+    let host = try? auth.trustedAuthorities.host(certificateDER: certificate)
+    guard let host, host.services.contains(.proxy), host.clusterName == auth.clusterName else {
+      throw AuthError.forbidden("only proxies of this cluster may forward connections")
     }
   }
 

@@ -104,10 +104,11 @@ public final class AuthServer: Sendable {
   }
 
   /// A certificate for the host of the Auth Service itself, good for a year.
-  public func hostCertificate(names: [String]) throws -> (chainPEM: String, keyPEM: Secret) {
+  ///
+  /// - Parameter names: names and addresses that it is dialled by.
+  public func ownHostCertificate(hostID: String, names: [String]) throws -> (certificatePEM: String, keyPEM: Secret) {
     let identity = HostIdentity(
-      hostID: UUID().uuidString.lowercased(), name: clusterName, services: ServiceRole.allCases,
-      clusterName: clusterName)
+      hostID: hostID, name: clusterName, services: ServiceRole.allCases, clusterName: clusterName)
     let (pem, key) = try hostCA.issueHost(identity, names: names, notAfter: Date() + 365 * 86_400)
     return (pem, key.pem)
   }

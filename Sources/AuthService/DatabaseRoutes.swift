@@ -2,17 +2,23 @@ import AccessControl
 import ControlAPI
 import Hummingbird
 
+/// How roles may write a user of a database.
+public typealias DatabaseSpellings =
+  @Sendable (_ user: String, _ database: DatabaseRecord) -> DatabaseUserSpellings
+
 /// What a logged-in user may call: the databases, and certificates for them.
 struct DatabaseRoutes {
   let auth: AuthServer
-  let databases: DatabaseCatalog
+  let spellings: DatabaseSpellings
 
   func add(to router: Router<CallContext>) {
     router.get("/v1/databases") { request, context in
       let identity = try context.identity()
       let checker = try auth.checker(for: identity)
       let seesAll = checker.allows("list", on: "db")
-      let visible = databases.all.filter { seesAll || checker.canSee(labels: $0.labels) }.map { listing($0, checker) }
+      let visible = try auth.databases().filter { seesAll || checker.canSee(labels: $0.labels) }.map {
+        listing($0, checker)
+      }
       return try context.responseEncoder.encode(visible, from: request, context: context)
     }
     router.post("/v1/certificates/database") { request, context in
@@ -24,20 +30,21 @@ struct DatabaseRoutes {
     }
   }
 
-  private func listing(_ database: RegisteredDatabase, _ checker: AccessChecker) -> DatabaseListing {
+  private func listing(_ database: DatabaseRecord, _ checker: AccessChecker) -> DatabaseListing {
     DatabaseListing(
-      name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
+      name: database.name, description: database.description, protocol: database.protocol, uri: database.uri,
       labels: database.labels, allowedUsers: checker.allowedUsers(labels: database.labels),
       allowedNames: checker.allowedNames(labels: database.labels))
   }
 
   /// Refuses early what the Database Service would refuse at the login; that one decides again.
   private func check(_ request: DatabaseCertificateRequest, _ checker: AccessChecker) throws {
-    guard let database = databases.all.first(where: { $0.name == request.service }), checker.canSee(labels: database.labels)
+    guard let database = try auth.databases().first(where: { $0.name == request.service }),
+      checker.canSee(labels: database.labels)
     else { throw AuthError.notFound("database '\(request.service)' not found; see 'tsh db ls'") }
     guard let user = request.databaseUser, let name = request.databaseName else { return }
     let access = DatabaseAccess(
-      labels: database.labels, databaseName: name, databaseUsers: database.userSpellings(user))
+      labels: database.labels, databaseName: name, databaseUsers: spellings(user, database))
     switch checker.decide(access) {
     case .allowed: break
     case .denied(let reason, let mend), .replicationDenied(let reason, let mend):

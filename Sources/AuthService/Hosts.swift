@@ -115,6 +115,24 @@ extension AuthServer {
     }
   }
 
+  /// Counts the changes of what snapshots hold.
+  public var revision: Int64 { get throws { try state.database.read { try state.revision($0) } } }
+
+  /// Returns at the next change of what snapshots hold, or after `seconds`.
+  public func waitForChange(seconds: Double) async throws {
+    await changes.wait(seconds: seconds)
+    try Task.checkCancellation()
+  }
+
+  /// HOST:PORT of the proxies that report to the cluster.
+  public func proxies() throws -> [String] { try state.database.read { try Self.proxies(in: $0) } }
+
+  private static func proxies(in database: Database) throws -> [String] {
+    try String.fetchAll(
+      database, sql: "SELECT DISTINCT address FROM host_proxy WHERE expires > ? ORDER BY address",
+      arguments: [Date().timeIntervalSince1970])
+  }
+
   private func snapshot() throws -> ClusterSnapshot {
     let authorities = try authorityCertificates
     return try state.database.read { database in
@@ -124,9 +142,7 @@ extension AuthServer {
         users: try Row.fetchAll(database, sql: "SELECT * FROM user ORDER BY name").map {
           try StoredUser(row: $0).listing
         },
-        proxies: try String.fetchAll(
-          database, sql: "SELECT DISTINCT address FROM host_proxy WHERE expires > ? ORDER BY address",
-          arguments: [Date().timeIntervalSince1970]))
+        proxies: try Self.proxies(in: database))
     }
   }
 

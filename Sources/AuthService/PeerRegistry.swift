@@ -5,6 +5,14 @@ public struct Peer: Sendable {
   /// DER of the client certificate, verified by TLS; `nil` for callers without one.
   public let certificate: [UInt8]?
   public let remoteAddress: String
+  /// DER of the certificate of the proxy that the caller came through; `nil` if it came directly.
+  public let voucher: [UInt8]?
+
+  public init(certificate: [UInt8]?, remoteAddress: String, voucher: [UInt8]? = nil) {
+    self.certificate = certificate
+    self.remoteAddress = remoteAddress
+    self.voucher = voucher
+  }
 }
 
 /// The book of callers: entered by the gateway under the name its socket is bound to, looked up by the API server.
@@ -15,9 +23,7 @@ public final class PeerRegistry: Sendable {
 
   public init() {}
 
-  public func register(path: String, certificate: [UInt8]?, remoteAddress: String) {
-    peers.withLock { $0[path] = Peer(certificate: certificate, remoteAddress: remoteAddress) }
-  }
+  public func register(path: String, _ peer: Peer) { peers.withLock { $0[path] = peer } }
 
   public func remove(path: String) { peers.withLock { $0[path] = nil } }
 

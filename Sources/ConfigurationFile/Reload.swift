@@ -2,8 +2,9 @@ extension TeleportConfiguration {
   /// What a running process makes of `new`: everything that can change while it runs is taken from there.
   ///
   /// - Returns: the configuration to go on with, and the keys that differ but need a restart.
-  public func reloaded(with new: TeleportConfiguration) -> (configuration: TeleportConfiguration, needsRestart: [String])
-  {
+  public func reloaded(with new: TeleportConfiguration) -> (
+    configuration: TeleportConfiguration, needsRestart: [String]
+  ) {
     var result = new
     var needsRestart: [String] = []
     func keep<Value: Equatable>(_ path: WritableKeyPath<TeleportConfiguration, Value>, _ key: String) {
@@ -13,6 +14,7 @@ extension TeleportConfiguration {
     }
     keep(\.dataDirectory, "teleport.data_dir")
     keep(\.tokenName, "teleport.join_params.token_name")
+    keep(\.membership, "auth_service's and proxy_server's keys of membership")
     keep(\.reactorCount, "teleport.reactors")
     keep(\.diagAddress, "teleport.diag_addr")
     keep(\.pidFile, "teleport.pid_file")

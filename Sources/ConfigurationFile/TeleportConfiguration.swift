@@ -25,6 +25,7 @@ public struct TeleportConfiguration: Sendable {
   /// `nil`: one a core.
   public var reactorCount: Int?
   public var databases: [DatabaseConfiguration] = []
+  public var membership = MembershipConfiguration()
 
   public init() {}
 
@@ -83,6 +84,7 @@ public struct TeleportConfiguration: Sendable {
         throw log.complaint("severity", "must be DEBUG, INFO, WARN or ERROR")
       }
     }
+    try membership.readCommon(section)
     try readOperations(section)
     if let text = try section.string("reactors"), text != "auto" {
       guard let count = Int(text), (1...256).contains(count) else {
@@ -109,7 +111,9 @@ public struct TeleportConfiguration: Sendable {
   private mutating func readAuth(_ section: YAMLSection) throws {
     try section.allow([
       "enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode",
+      "host_certificate_ttl",
     ])
+    try membership.readAuth(section)
     isAuthEnabled = try section.bool("enabled") ?? true
     clusterName = try section.string("cluster_name")
     if let clusterName, !Role.isValidName(clusterName) {

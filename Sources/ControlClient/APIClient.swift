@@ -37,7 +37,7 @@ public final class APIClient: Sendable {
   private let client: HTTPClient
   private let base: String
 
-  private static let maximumBody = 1 << 20
+  private static let maximumBody = 64 << 20
 
   /// - Parameters:
   ///   - address: HOST:PORT of the proxy.
@@ -83,6 +83,10 @@ public final class APIClient: Sendable {
   }
   public func put<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("PUT", path, try JSONEncoder.api.encode(body)))
+  }
+  /// Sends `body`, for routes that answer with a status alone.
+  public func send(_ path: String, _ body: some Encodable) async throws {
+    _ = try await send("POST", path, try JSONEncoder.api.encode(body))
   }
   public func delete(_ path: String) async throws { _ = try await send("DELETE", path, nil) }
 

@@ -9,15 +9,10 @@ import PostgresWire
 import Secrets
 import Synchronization
 
-/// An identity that is good no more; the message is for the client.
-public struct IdentityRefusal: Error, Sendable {
-  public let message: String
-  public init(_ message: String) { self.message = message }
-}
-
 /// Decides each login: certificate, route, roles, then AWS, then where to dial. Runs on the Dispatch pool.
 public final class DatabaseAuthorizer: SessionAuthorizer {
   private let databases: Mutex<[String: ServedDatabase]>
+  private let identify: @Sendable ([UInt8]) throws -> UserIdentity
   private let checker: @Sendable (UserIdentity) throws -> AccessChecker
   private let authenticator: RedshiftServerlessAuthenticator
   private let audit: AuditLog
@@ -26,25 +21,36 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   /// What is known of granted sessions, for the records of their start and end.
   private let sessions = Mutex<[String: AuditEvent]>([:])
 
-  /// - Parameter checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
+  /// - Parameters:
+  ///   - identify: whom a certificate (DER) speaks for; checks it, since one that came through a tunnel has not met TLS
+  ///     here.
+  ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   public init(
     databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
+    identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker
   ) {
     self.databases = Mutex(Self.byName(databases))
     self.authenticator = authenticator
     self.audit = audit
+    self.identify = identify
     self.checker = checker
   }
 
   /// Serves `databases` instead, to logins that begin from now on.
   public func use(_ databases: [ServedDatabase]) { self.databases.withLock { $0 = Self.byName(databases) } }
 
+  /// Names of the databases served now, sorted.
+  public var databaseNames: [String] { databases.withLock { $0.keys.sorted() } }
+
+  /// Whether a database of that name is served here.
+  public func serves(_ name: String) -> Bool { databases.withLock { $0[name] != nil } }
+
   private static func byName(_ databases: [ServedDatabase]) -> [String: ServedDatabase] {
     Dictionary(databases.map { ($0.name, $0) }) { first, _ in first }
   }
 
-  public func userName(certificate: [UInt8]) -> String? { try? UserIdentity(certificateDER: certificate).username }
+  public func userName(certificate: [UInt8]) -> String? { try? identify(certificate).username }
 
   public func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
     var event = AuditEvent("db.session.start", code: "TDB00W")
@@ -65,10 +71,10 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private func grant(_ request: SessionRequest, _ event: inout AuditEvent) async throws -> SessionGrant {
     let identity: UserIdentity
     do {
-      identity = try UserIdentity(certificateDER: request.certificate)
-    } catch {
+      identity = try identify(request.certificate)
+    } catch let error as PKIError {
       throw WireError(
-        .invalidAuthorization, "the client certificate is not a database certificate", hint: "Run 'tsh db login'.")
+        .invalidAuthorization, "the client certificate cannot be used: \(error)", hint: "Run 'tsh db login'.")
     }
     event.user = identity.username
     event.clusterName = identity.clusterName

@@ -3,11 +3,11 @@ import PostgresWire
 import Reactor
 
 /// Name resolution for the dial; blocks, so for the Dispatch pool only.
-enum Resolver {
+public enum Resolver {
   private static let maximumAddresses = 8
 
   /// The addresses of `host`, link-local ones (among them the instance metadata service) refused after resolution.
-  static func addresses(host: String, port: UInt16) throws(WireError) -> [SocketAddress] {
+  public static func addresses(host: String, port: UInt16) throws(WireError) -> [SocketAddress] {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     hints.ai_flags = AI_NUMERICSERV

@@ -79,11 +79,20 @@ public struct ServedDatabase: Sendable {
       externalID: configuration.externalID)
   }
 
-  /// How roles may write `user`.
+  /// AWS account and region where database users are IAM roles.
+  public var account: String? { serverless?.account }
+  public var region: String? { serverless?.region }
+
+  /// How roles may write `user` at this database.
   public func spellings(ofUser user: String) -> DatabaseUserSpellings {
-    guard let serverless else { return DatabaseUserSpellings([user]) }
+    Self.spellings(ofUser: user, account: account, region: region)
+  }
+
+  /// How roles may write `user` at a database whose users are IAM roles of that account, or plain names.
+  public static func spellings(ofUser user: String, account: String?, region: String?) -> DatabaseUserSpellings {
+    guard let account, let region else { return DatabaseUserSpellings([user]) }
     return DatabaseUserSpellings(
-      RoleARN.spellings(ofDatabaseUser: user, account: serverless.account, region: serverless.region),
+      RoleARN.spellings(ofDatabaseUser: user, account: account, region: region),
       alsoDenied: RoleARN.name(inDatabaseUser: user).map { [$0] } ?? [])
   }
 }

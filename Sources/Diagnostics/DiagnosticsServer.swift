@@ -63,7 +63,8 @@ public struct DiagnosticsServer: Sendable {
 
   private func metrics() async -> String {
     let build = MetricFamily(
-      "sallyport_build_info", .gauge, help: "1, labelled with the version that runs.", [.init([("version", version)], 1)])
+      "sallyport_build_info", .gauge, help: "1, labelled with the version that runs.",
+      [.init([("version", version)], 1)])
     let families = [build] + GatewayMetrics(await health.samples()).families() + registry.families()
     return (families + ProcessMetrics.families()).prometheusText
   }

@@ -29,25 +29,3 @@ public struct GatewaySettings: Sendable {
     self.http = http
   }
 }
-
-/// The HTTP server behind the port: a private Unix socket, and the book in which callers are entered.
-public struct HTTPUpstream: Sendable {
-  public let socketPath: String
-  /// Client sockets are bound to fresh names in this directory; the HTTP server sees the name as the peer's address.
-  public let clientDirectory: String
-  /// Enters who is behind a client socket name, before it connects.
-  public let register: @Sendable (_ path: String, _ certificate: [UInt8]?, _ remoteAddress: String) -> Void
-  /// Strikes it out when the connection is over.
-  public let remove: @Sendable (_ path: String) -> Void
-
-  public init(
-    socketPath: String, clientDirectory: String,
-    register: @escaping @Sendable (_ path: String, _ certificate: [UInt8]?, _ remoteAddress: String) -> Void,
-    remove: @escaping @Sendable (_ path: String) -> Void
-  ) {
-    self.socketPath = socketPath
-    self.clientDirectory = clientDirectory
-    self.register = register
-    self.remove = remove
-  }
-}

@@ -41,14 +41,16 @@ public enum PrivateFile {
   /// As above, for text.
   public static func write(_ text: String, to path: String) throws { try write(Secret(utf8: text), to: path) }
 
-  /// Reads a file of at most 1 MiB, which nobody but its owner may be able to read.
-  public static func read(_ path: String) throws -> Secret {
+  /// Reads a file, which nobody but its owner may be able to read.
+  ///
+  /// - Parameter limit: the largest size, in bytes.
+  public static func read(_ path: String, limit: Int = 1 << 20) throws -> Secret {
     let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
     guard descriptor >= 0 else { throw PKIError("cannot open \(path): \(String(cString: strerror(errno)))") }
     defer { close(descriptor) }
     var status = stat()
-    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= 1 << 20 else {
-      throw PKIError("\(path) is not a regular file of at most 1 MiB")
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size <= limit else {
+      throw PKIError("\(path) is not a regular file of at most \(limit) bytes")
     }
     guard status.st_mode & 0o077 == 0 else {
       throw PKIError("\(path) can be read by others; run 'chmod 600 \(path)' and consider its content known")

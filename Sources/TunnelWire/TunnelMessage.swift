@@ -26,9 +26,14 @@ public enum TunnelMessage: Sendable, Equatable {
   /// Agent: it did not; the connection ends.
   case refused(WireError)
 
-  /// ALPN of the two kinds of connection.
+  /// Proxy to Auth Service, first thing on a connection that carries a caller's HTTP: who calls. The certificate is
+  /// empty for a caller without one.
+  case caller(certificate: [UInt8], address: String)
+
+  /// ALPN of the two kinds of connection, and of a proxy's to the Auth Service.
   public static let controlProtocol = "teleport-reversetunnel"
   public static let sessionProtocol = "sallyport-session"
+  public static let callerProtocol = "sallyport-caller"
 }
 
 /// Names a session on its way through a tunnel; 128 random bits, drawn by the proxy.
@@ -64,7 +69,7 @@ public struct OpenRequest: Sendable, Equatable {
 extension TunnelMessage {
   private enum Kind: UInt8 {
     case welcome = 1
-    case serves, heartbeat, alive, want, cancel, open, ready, refused
+    case serves, heartbeat, alive, want, cancel, open, ready, refused, caller
   }
 
   /// The longest message, in bytes behind its length: `ready` with all parameters a server reports.
@@ -125,6 +130,10 @@ extension TunnelMessage {
       text(error.message)
       text(error.detail ?? "")
       text(error.hint ?? "")
+    case .caller(let certificate, let address):
+      kind = .caller
+      sized(certificate)
+      text(address)
     }
     var message: [UInt8] = []
     message.append(uint32: UInt32(clamping: body.count + 1))
@@ -172,6 +181,9 @@ extension TunnelMessage {
     case .ready:
       guard let parameters = reader.sized(limit: maximumLength), let status = reader.byte() else { return nil }
       return .ready(parameterStatus: parameters, transactionStatus: status)
+    case .caller:
+      guard let certificate = reader.sized(limit: maximumCertificate), let address = text(&reader) else { return nil }
+      return .caller(certificate: certificate, address: address)
     case .refused:
       guard let code = text(&reader), let state = SQLState(rawValue: code), let message = text(&reader),
         let detail = text(&reader), let hint = text(&reader)

@@ -1,7 +1,7 @@
 import AWS
-import AccessControl
 import Audit
 import AuthService
+import ClusterMember
 import ConfigurationFile
 import ControlAPI
 import DatabaseService
@@ -14,16 +14,14 @@ import Reactor
 import Secrets
 import TLS
 
-/// All services of one process, put together.
+/// The services of one process, put together: any of auth, proxy and db.
 struct Cluster {
   private let configuration: TeleportConfiguration
   private let logger = Logger(label: "teleport")
 
   init(_ configuration: TeleportConfiguration) throws {
-    guard configuration.isAuthEnabled, configuration.isProxyEnabled else {
-      throw ConfigurationError(
-        "this version runs auth, proxy and database service in one process only; set enabled: yes for auth_service and proxy_service"
-      )
+    guard configuration.isAuthEnabled || configuration.isProxyEnabled || configuration.isDatabaseEnabled else {
+      throw ConfigurationError("no service is enabled; enable auth_service, proxy_service or db_service")
     }
     self.configuration = configuration
   }
@@ -34,43 +32,49 @@ struct Cluster {
   func run(
     _ lifecycle: Lifecycle, metrics: MetricsRegistry, load: @escaping @Sendable () throws -> TeleportConfiguration
   ) async throws {
-    // A closed peer is an errno, not the end of the process; core files would hold keys.
-    signal(SIGPIPE, SIG_IGN)
-    var noCore = rlimit(rlim_cur: 0, rlim_max: 0)
-    setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &noCore)
-    raiseDescriptorLimit()
-
+    ProcessLimits.apply()
     let directory = configuration.dataDirectory
-    for folder in ["", "/log", "/run", "/admin"] { try PrivateFile.makeDirectory(directory + folder) }
+    for folder in ["", "/log", "/run"] { try PrivateFile.makeDirectory(directory + folder) }
     let audit = try AuditLog(path: directory + "/log/events.log")
-    let publicAddress = configuration.publicAddresses.first ?? defaultPublicAddress()
-    let clusterName = configuration.clusterName ?? String(publicAddress.split(separator: ":").first ?? "localhost")
-    let auth = try AuthServer(
-      dataDirectory: directory, clusterName: clusterName, publicAddress: publicAddress, audit: audit)
-    if configuration.isDatabaseEnabled { try auth.join(service: "db", token: try joinToken()) }
+    let auth = try makeAuth(audit)
+    let side: any ClusterSide = try await makeSide(auth)
     let databases = try servedDatabases()
-    let authorizer = DatabaseAuthorizer(
-      databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
-      audit: audit, checker: { try Self.checker(for: $0, auth) })
-    let catalog = DatabaseCatalog(databases.map(\.registered))
+    let authorizer = databaseAuthorizer(databases, side, audit)
+
+    let tunnels = configuration.isProxyEnabled ? TunnelRegistry() : nil
+    let contexts = try DialContexts(side)
     let peers = PeerRegistry()
-    let gateway = Gateway(settings: try settings(auth, peers), authorizer: authorizer)
-    let api = APIServer(auth: auth, peers: peers, databases: catalog, socketPath: socketPath)
-    let diagnostics = try configuration.diagAddress.map { text in
-      guard let (host, port) = DatabaseConfiguration.split(text) else {
-        throw ConfigurationError("diag_addr '\(text)' is not HOST:PORT")
+    let authTargets = auth == nil ? configuration.membership.server.map(AuthTargets.init) : nil
+    let http: HTTPUpstream? =
+      if auth != nil {
+        .server(httpSocket(peers))
+      } else if let authTargets {
+        .forward(HTTPForwarding(targets: { authTargets.now }, context: { contexts.now.caller }))
+      } else {
+        nil
       }
-      return DiagnosticsServer(
-        host: host, port: port, health: lifecycle.health, registry: metrics, version: sallyportVersion)
-    }
-    try await serve(gateway, api, diagnostics, auth) { running in
+    let port = Port(configuration: configuration, side: side, http: http, tunnels: tunnels)
+    let gateway = Gateway(settings: try port.settings(), authorizer: sessionAuthorizer(authorizer, side))
+    let services = Services(
+      configuration: configuration, side: side, auth: auth,
+      api: auth.map { auth in
+        APIServer(
+          auth: auth, peers: peers,
+          spellings: { user, record in
+            ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
+          }, socketPath: socketPath)
+      }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port)
+    try await side.offer(heartbeat(databases))
+    try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
       await lifecycle.supervise(running, configuration) { current in
         let (next, needsRestart) = current.reloaded(with: try load())
         let cluster = try Cluster(next)
         let databases = try cluster.servedDatabases()
-        running.use(try cluster.settings(auth, peers))
-        authorizer.use(databases)
-        catalog.use(databases.map(\.registered))
+        running.use(
+          try Port(configuration: next, side: side, http: http, tunnels: tunnels).settings())
+        authorizer?.use(databases)
+        let beat = cluster.heartbeat(databases)
+        Task { try await side.offer(beat) }
         for key in needsRestart { logger.warning("\(key) has changed and needs a restart") }
         return next
       }
@@ -78,139 +82,117 @@ struct Cluster {
     audit.flush()
   }
 
-  /// Of the Auth Service's errors, those that are meant for the caller go on to the client; others stay in the log.
-  private static func checker(for identity: UserIdentity, _ auth: AuthServer) throws -> AccessChecker {
-    do {
-      return try auth.checker(for: identity)
-    } catch let error as AuthError where error.isForCaller {
-      throw IdentityRefusal(error.description)
+  // MARK: Parts
+
+  private func makeAuth(_ audit: AuditLog) throws -> AuthServer? {
+    guard configuration.isAuthEnabled else { return nil }
+    try PrivateFile.makeDirectory(configuration.dataDirectory + "/admin")
+    let publicAddress = configuration.publicAddress
+    let auth = try AuthServer(
+      dataDirectory: configuration.dataDirectory,
+      clusterName: configuration.clusterName ?? DatabaseConfiguration.split(publicAddress)?.host ?? "localhost",
+      publicAddress: publicAddress, audit: audit,
+      staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
+      hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400))
+    if configuration.isDatabaseEnabled {
+      try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
     }
+    return auth
+  }
+
+  private func makeSide(_ auth: AuthServer?) async throws -> any ClusterSide {
+    let services: [ServiceRole] = [
+      (configuration.isAuthEnabled, ServiceRole.auth), (configuration.isProxyEnabled, .proxy),
+      (configuration.isDatabaseEnabled, .database),
+    ].filter(\.0).map(\.1)
+    if let auth {
+      return try LocalSide(
+        auth, hostID: try HostUUID.load(in: configuration.dataDirectory), services: services,
+        publicNames: configuration.hostNames)
+    }
+    guard let server = configuration.membership.server else {
+      throw ConfigurationError(
+        "proxy_server (or auth_server) is needed to find the cluster, since auth_service is not enabled here")
+    }
+    let tokenName = configuration.tokenName
+    return try await Membership(
+      Membership.Options(
+        dataDirectory: configuration.dataDirectory, server: server, services: services,
+        hostName: configuration.nodename, publicNames: configuration.hostNames,
+        token: {
+          guard let tokenName else {
+            throw ConfigurationError("join_params.token_name is needed for the first start of a host")
+          }
+          return Secret(utf8: try MembershipConfiguration.token(tokenName))
+        }, caPins: configuration.membership.caPins))
   }
 
   private func servedDatabases() throws -> [ServedDatabase] {
     configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
   }
 
+  private func databaseAuthorizer(
+    _ databases: [ServedDatabase], _ side: any ClusterSide, _ audit: AuditLog
+  ) -> DatabaseAuthorizer? {
+    guard configuration.isDatabaseEnabled else { return nil }
+    return DatabaseAuthorizer(
+      databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
+      audit: audit, identify: { try side.authorities.trusted.user(certificateDER: $0) },
+      checker: { try side.checker(for: $0) })
+  }
+
+  private func sessionAuthorizer(_ local: DatabaseAuthorizer?, _ side: any ClusterSide) -> any SessionAuthorizer {
+    if configuration.isProxyEnabled {
+      return ProxyAuthorizer(local: local, identify: { try side.authorities.trusted.user(certificateDER: $0) })
+    }
+    return local ?? NoDatabases()
+  }
+
+  private func heartbeat(_ databases: [ServedDatabase]) -> HostHeartbeat {
+    HostHeartbeat(
+      proxyAddress: configuration.isProxyEnabled ? configuration.publicAddress : nil,
+      databases: databases.map { database in
+        DatabaseRecord(
+          name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
+          labels: database.labels, accountID: database.account, region: database.region)
+      })
+  }
+
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
 
-  private func serve(
-    _ gateway: Gateway, _ api: APIServer, _ diagnostics: DiagnosticsServer?, _ auth: AuthServer,
-    until isOver: @escaping @Sendable (RunningGateway) async -> Void
-  ) async throws {
-    let addresses = try [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }.map(
-      listenAddress)
-    let reactors = configuration.reactorCount ?? ProcessInfo.processInfo.activeProcessorCount
-    let (ready, signalReady) = AsyncStream<Void>.makeStream()
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      if let diagnostics { group.addTask { try await diagnostics.run() } }
-      group.addTask {
-        try await api.run { signalReady.finish() }
-        signalReady.finish()
+  private func httpSocket(_ peers: PeerRegistry) -> HTTPServerSocket {
+    HTTPServerSocket(
+      socketPath: socketPath, clientDirectory: configuration.dataDirectory + "/run",
+      register: { path, caller in
+        peers.register(
+          path: path,
+          Peer(certificate: caller.certificate, remoteAddress: caller.address, voucher: caller.voucher))
+      }, remove: { peers.remove(path: $0) })
+  }
+
+  private func diagnostics(_ lifecycle: Lifecycle, _ metrics: MetricsRegistry) throws -> DiagnosticsServer? {
+    try configuration.diagAddress.map { text in
+      guard let (host, port) = DatabaseConfiguration.split(text) else {
+        throw ConfigurationError("diag_addr '\(text)' is not HOST:PORT")
       }
-      for await _ in ready {}
-      try writeAdministratorIdentity(auth)
-      let running = try gateway.start(on: addresses, reactorCount: reactors)
-      logger.info(
-        "cluster is up",
-        metadata: [
-          "cluster": "\(auth.clusterName)", "listen": "\(configuration.webListenAddress)", "reactors": "\(reactors)",
-        ])
-      group.addTask {
-        // The local administrator's certificate lives for a day.
-        while true {
-          try await Task.sleep(for: .seconds(12 * 3600))
-          try writeAdministratorIdentity(auth)
-        }
+      return DiagnosticsServer(
+        host: host, port: port, health: lifecycle.health, registry: metrics, version: sallyportVersion)
+    }
+  }
+
+  private func listenAddresses() throws -> [SocketAddress] {
+    var texts: [String?] = []
+    if configuration.isProxyEnabled { texts += [configuration.webListenAddress, configuration.postgresListenAddress] }
+    if configuration.isAuthEnabled {
+      let fallback = configuration.isProxyEnabled ? nil : "0.0.0.0:\(MembershipConfiguration.defaultAuthPort)"
+      texts.append(configuration.membership.authListenAddress ?? fallback)
+    }
+    return try texts.compactMap { $0 }.map { text in
+      guard let (host, port) = DatabaseConfiguration.split(text), let address = SocketAddress(ip: host, port: port)
+      else {
+        throw ConfigurationError("'\(text)' is not an IP address and port to listen on, such as 0.0.0.0:3080")
       }
-      group.addTask { await isOver(running) }
-      // The first to end is the signal, or a service that failed.
-      do {
-        try await group.next()
-      } catch {
-        running.stop()
-        throw error
-      }
-      running.stop()
-      group.cancelAll()
-      logger.info("stopped")
+      return address
     }
-  }
-
-  private func settings(_ auth: AuthServer, _ peers: PeerRegistry) throws -> GatewaySettings {
-    let names = hostNames()
-    let host = try auth.hostCertificate(names: names)
-    let clientCA = [try auth.userCAPEM]
-    func context(web: (String, Secret)?) throws -> ServerTLSContext {
-      try ServerTLSContext(
-        certificateChainPEM: host.chainPEM, privateKeyPEM: host.keyPEM, clientCAPEMs: clientCA,
-        applicationProtocols: ["postgresql", "teleport-postgres", "http/1.1"],
-        choices: [.init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: clientCA)])
-    }
-    let web = try configuration.keyPair.map { pair in
-      guard let data = FileManager.default.contents(atPath: pair.certificateFile),
-        let chain = String(data: data, encoding: .utf8)
-      else { throw ConfigurationError("https_keypairs: \(pair.certificateFile) cannot be read") }
-      return (chain, try PrivateFile.read(pair.keyFile))
-    }
-    var settings = GatewaySettings(
-      postgresTLS: try context(web: nil), directTLS: try context(web: web),
-      http: HTTPUpstream(
-        socketPath: socketPath, clientDirectory: configuration.dataDirectory + "/run",
-        register: { peers.register(path: $0, certificate: $1, remoteAddress: $2) }, remove: { peers.remove(path: $0) }))
-    settings.allowsCancelInClear = configuration.allowsCancelInClear
-    return settings
-  }
-
-  /// Names that clients may dial this host by.
-  private func hostNames() -> [String] {
-    var names = configuration.publicAddresses.compactMap { $0.split(separator: ":").first.map(String.init) }
-    names += [configuration.nodename, "localhost", "127.0.0.1", "::1"]
-    var seen = Set<String>()
-    return names.filter { !$0.isEmpty && seen.insert($0).inserted }
-  }
-
-  private func defaultPublicAddress() -> String {
-    "localhost:\(configuration.webListenAddress.split(separator: ":").last ?? "3080")"
-  }
-
-  private func listenAddress(_ text: String) throws -> SocketAddress {
-    guard let (host, port) = DatabaseConfiguration.split(text), let address = SocketAddress(ip: host, port: port) else {
-      throw ConfigurationError("'\(text)' is not an IP address and port to listen on, such as 0.0.0.0:3080")
-    }
-    return address
-  }
-
-  private func joinToken() throws -> String? {
-    guard let name = configuration.tokenName else { return nil }
-    guard name.hasPrefix("/") else { return name }
-    guard let data = FileManager.default.contents(atPath: name), data.count <= 4096 else {
-      // A host that has joined before needs no token any more: the file may be gone.
-      return nil
-    }
-    return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
-  }
-
-  /// What lets `tctl` on this host act with full rights.
-  private func writeAdministratorIdentity(_ auth: AuthServer) throws {
-    let folder = configuration.dataDirectory + "/admin"
-    let identity = try auth.localAdministratorIdentity()
-    try PrivateFile.write(identity.keyPEM, to: folder + "/admin.key")
-    try PrivateFile.write(identity.certificatePEM, to: folder + "/admin.crt")
-    try PrivateFile.write(try auth.hostCAPEM, to: folder + "/ca.pem")
-  }
-
-  private func raiseDescriptorLimit() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-  }
-}
-
-extension ServedDatabase {
-  /// What the Auth Service needs to know of it.
-  fileprivate var registered: RegisteredDatabase {
-    RegisteredDatabase(
-      name: name, description: description, uri: uri, labels: labels, userSpellings: { spellings(ofUser: $0) })
   }
 }

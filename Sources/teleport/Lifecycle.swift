@@ -19,15 +19,11 @@ final class Lifecycle: Sendable {
 
   /// Takes the data directory's lock; from here on signals wait for `supervise`.
   init(_ configuration: TeleportConfiguration, file: String?) throws {
-    let services = [
-      (configuration.isAuthEnabled, "auth"), (configuration.isProxyEnabled, "proxy"),
-      (configuration.isDatabaseEnabled, "db"),
-    ].filter(\.0).map(\.1)
     let listen = [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }
     record = try ProcessRecord(
       dataDirectory: configuration.dataDirectory,
       content: .init(
-        pid: getpid(), version: sallyportVersion, stage: "", services: services, listen: listen,
+        pid: getpid(), version: sallyportVersion, stage: "", services: configuration.serviceNames, listen: listen,
         diagAddress: configuration.diagAddress, configuration: file, started: Date()))
     pidFile = try configuration.pidFile.map(PIDFile.init)
   }

@@ -1,8 +1,8 @@
 import ArgumentParser
 import ConfigurationFile
-import Foundation
 import CoreMetrics
 import Diagnostics
+import Foundation
 import Logging
 
 /// `teleport start`.
@@ -20,6 +20,9 @@ struct Start: AsyncParsableCommand {
 
   @Option(help: "File to write the process ID to; overrides the configuration.")
   var pidFile: String?
+
+  @Option(help: "Services to run, of auth, proxy and db, comma-separated; overrides the configuration.")
+  var roles: String?
 
   @Flag(name: .shortAndLong, help: "Log more.")
   var debug = false
@@ -49,6 +52,15 @@ extension Start {
       configuration.diagAddress = diagAddr
     }
     if let pidFile { configuration.pidFile = pidFile }
+    if let roles {
+      let names = Set(roles.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+      guard !names.isEmpty, names.isSubset(of: ["auth", "proxy", "db"]) else {
+        throw Failure("--roles must be of auth, proxy and db, such as --roles=auth,proxy")
+      }
+      configuration.isAuthEnabled = names.contains("auth")
+      configuration.isProxyEnabled = names.contains("proxy")
+      configuration.isDatabaseEnabled = names.contains("db")
+    }
     if debug { configuration.logSeverity = "DEBUG" }
     return configuration
   }

@@ -9,7 +9,7 @@ import TunnelWire
 /// Stages only move forward: `greeting` (clear, telling protocols apart) → `startup` (TLS is on), then the session's own
 /// phases; or from the handshake to `http`.
 final class ClientChannel: ClientLeg {
-  private enum Stage { case greeting, startup, http }
+  private enum Stage { case greeting, startup, caller, http }
 
   private enum Tag: UInt8 {
     case startup = 16
@@ -23,7 +23,8 @@ final class ClientChannel: ClientLeg {
   private var hasAskedForTLS = false
   private var countsAsLogin = true
   private var startupDeadline: Reactor.Timer?
-  private var upstream: HTTPBridge?
+  private var upstream: HTTPLeg?
+  private var callerReader = TunnelReader()
   private var lastHTTP: UInt64 = 0
 
   func begin() {
@@ -37,7 +38,11 @@ final class ClientChannel: ClientLeg {
   // MARK: Opening
 
   override func openingReceived(_ bytes: UnsafeRawBufferPointer) {
-    if stage == .http { forwardHTTP(bytes) } else { readStartup(bytes) }
+    switch stage {
+    case .greeting, .startup: readStartup(bytes)
+    case .caller: readCaller(bytes)
+    case .http: forwardHTTP(bytes)
+    }
   }
 
   private func readStartup(_ bytes: UnsafeRawBufferPointer) {
@@ -100,7 +105,9 @@ final class ClientChannel: ClientLeg {
     guard stage == .greeting else { return }
     worker.counters.clientHandshakes.completed &+= 1
     switch tls?.negotiatedProtocol {
-    case "http/1.1": startHTTP()
+    case "http/1.1":
+      startHTTP(HTTPCaller(certificate: tls?.peerCertificateDER, address: address, voucher: nil))
+    case TunnelMessage.callerProtocol: stage = .caller
     case TunnelMessage.controlProtocol: handOver { TunnelControl.accept(self, entrance: $0) }
     case TunnelMessage.sessionProtocol: handOver { TunnelChannel.accept(self, entrance: $0) }
     default: stage = .startup
@@ -159,16 +166,36 @@ final class ClientChannel: ClientLeg {
 
   // MARK: HTTP
 
-  private func startHTTP() {
-    guard let http = worker.settings.http,
-      let upstream = HTTPBridge.open(http, certificate: tls?.peerCertificateDER, client: self)
-    else { return finish() }
+  /// A proxy says first whom it speaks for.
+  private func readCaller(_ bytes: UnsafeRawBufferPointer) {
+    callerReader.append(bytes)
+    do throws(WireError) {
+      guard let message = try callerReader.next() else { return }
+      guard case .caller(let certificate, let caller) = message, let voucher = tls?.peerCertificateDER else {
+        return reject()
+      }
+      startHTTP(HTTPCaller(certificate: certificate.isEmpty ? nil : certificate, address: caller, voucher: voucher))
+      let rest = callerReader.takeRest()
+      if !rest.isEmpty { rest.withUnsafeBytes { forwardHTTP($0) } }
+    } catch {
+      reject()
+    }
+  }
+
+  private func startHTTP(_ caller: HTTPCaller) {
+    guard let upstream = worker.settings.http?.open(caller, client: self) else { return finish() }
     stage = .http
     self.upstream = upstream
     cancelStartupDeadline()
     loginOver()
     lastHTTP = reactor.now
     _ = reactor.startTimer(for: self, tag: Tag.httpIdle.rawValue, after: Self.httpIdle)
+  }
+
+  /// Another Auth Service is tried, or there is none left.
+  func replaceUpstream(_ upstream: HTTPLeg?) {
+    self.upstream = upstream
+    if upstream == nil { finish() }
   }
 
   /// Milliseconds an HTTPS connection may be silent.
@@ -179,7 +206,7 @@ final class ClientChannel: ClientLeg {
   private func forwardHTTP(_ bytes: UnsafeRawBufferPointer) {
     guard let upstream else { return close() }
     lastHTTP = reactor.now
-    upstream.send(bytes)
+    upstream.forward(bytes)
     if upstream.queuedBytes > Self.highMark {
       pauseReceiving()
       upstream.notifyWhenQueued(atMost: Self.lowMark)
@@ -230,7 +257,7 @@ final class ClientChannel: ClientLeg {
   override func drain(silentFor silence: UInt64) {
     guard phase == .opening else { return super.drain(silentFor: silence) }
     switch stage {
-    case .greeting: close()
+    case .greeting, .caller: close()
     case .startup: refuse(Worker.shutdown)
     // Between two requests of the API; one that is being answered goes on.
     case .http: if reactor.now - lastHTTP >= Self.httpPause { finish() }
@@ -239,7 +266,7 @@ final class ClientChannel: ClientLeg {
 
   /// Only a peer that speaks Postgres can be told an error.
   override func announceEnd(_ error: WireError) {
-    if stage != .http { super.announceEnd(error) }
+    if stage != .http, stage != .caller { super.announceEnd(error) }
   }
 
   /// Ends without a word: the peer does not speak a protocol of ours.

@@ -1,26 +1,47 @@
 import Glibc
 import Reactor
 
+/// The HTTP server of this process: a private Unix socket, and the book in which callers are entered.
+public struct HTTPServerSocket: Sendable {
+  public let socketPath: String
+  /// Client sockets are bound to fresh names in this directory; the HTTP server sees the name as the peer's address.
+  public let clientDirectory: String
+  /// Enters who is behind a client socket name, before it connects.
+  public let register: @Sendable (_ path: String, _ caller: HTTPCaller) -> Void
+  /// Strikes it out when the connection is over.
+  public let remove: @Sendable (_ path: String) -> Void
+
+  public init(
+    socketPath: String, clientDirectory: String,
+    register: @escaping @Sendable (_ path: String, _ caller: HTTPCaller) -> Void,
+    remove: @escaping @Sendable (_ path: String) -> Void
+  ) {
+    self.socketPath = socketPath
+    self.clientDirectory = clientDirectory
+    self.register = register
+    self.remove = remove
+  }
+}
+
 /// Carries one decrypted HTTPS connection to the HTTP server on its private Unix socket.
 ///
 /// The server learns who calls from the name the socket is bound to, entered in its book beforehand, and from nothing
 /// that the caller can write.
-final class HTTPBridge: Channel {
+final class HTTPBridge: HTTPLeg {
   private let path: String
-  private let upstream: HTTPUpstream
-  private var client: ClientChannel?
+  private let server: HTTPServerSocket
 
-  static func open(_ upstream: HTTPUpstream, certificate: [UInt8]?, client: ClientChannel) -> HTTPBridge? {
+  static func open(_ server: HTTPServerSocket, _ caller: HTTPCaller, client: ClientChannel) -> HTTPBridge? {
     var random = SystemRandomNumberGenerator()
     let name = "c-" + String(UInt64.random(in: .min ... .max, using: &random), radix: 36)
-    let path = "\(upstream.clientDirectory)/\(name)"
-    guard let local = SocketAddress(unixPath: path), let remote = SocketAddress(unixPath: upstream.socketPath),
+    let path = "\(server.clientDirectory)/\(name)"
+    guard let local = SocketAddress(unixPath: path), let remote = SocketAddress(unixPath: server.socketPath),
       let descriptor = try? Sockets.open(AF_UNIX, boundTo: local)
     else { return nil }
-    upstream.register(path, certificate, client.address)
-    let bridge = HTTPBridge(path: path, upstream: upstream, client: client)
+    server.register(path, caller)
+    let bridge = HTTPBridge(path: path, server: server, client: client)
     guard (try? client.reactor.add(bridge, descriptor: descriptor)) != nil else {
-      upstream.remove(path)
+      server.remove(path)
       unlink(path)
       return nil
     }
@@ -30,11 +51,10 @@ final class HTTPBridge: Channel {
     return bridge
   }
 
-  private init(path: String, upstream: HTTPUpstream, client: ClientChannel) {
+  private init(path: String, server: HTTPServerSocket, client: ClientChannel) {
     self.path = path
-    self.upstream = upstream
-    self.client = client
-    super.init(reactor: client.reactor)
+    self.server = server
+    super.init(client: client)
   }
 
   override func connected(errno: Int32) {
@@ -42,19 +62,8 @@ final class HTTPBridge: Channel {
     resumeReceiving()
   }
 
-  override func received(_ bytes: UnsafeRawBufferPointer) {
-    guard let client else { return }
-    if !client.deliverHTTP(bytes) { pauseReceiving() }
-  }
-
-  override func drained() { client?.resumeReceiving() }
-  override func receivedEnd() { close() }
-  override func failed(errno: Int32) { close() }
-
   override func willClose() {
-    upstream.remove(path)
-    let client = self.client
-    self.client = nil
-    client?.finish()
+    server.remove(path)
+    super.willClose()
   }
 }

@@ -1,0 +1,277 @@
+import AccessControl
+import ControlAPI
+import ControlClient
+import Foundation
+import Logging
+import PKI
+import Secrets
+import Synchronization
+
+/// A host's membership in a cluster whose Auth Service runs elsewhere: joins once, renews its certificate, keeps a
+/// snapshot of the cluster to decide by, reports what it serves.
+///
+/// While the Auth Service is out of reach everything goes on with the last snapshot, over restarts too. Thread-safe.
+public final class Membership: Sendable {
+  /// How to find the cluster and what to be in it.
+  public struct Options: Sendable {
+    public var dataDirectory: String
+    /// HOST:PORT of a proxy or an Auth Service.
+    public var server: String
+    public var services: [ServiceRole]
+    public var hostName: String
+    /// Names and addresses that a proxy is dialled by.
+    public var publicNames: [String]
+    /// Gives the join token; asked only if the host has not joined yet.
+    public var token: @Sendable () throws -> Secret
+    /// `sha256:...` of the host CA; without one the server's certificate must be trusted by the system.
+    public var caPins: [String]
+
+    public init(
+      dataDirectory: String, server: String, services: [ServiceRole], hostName: String, publicNames: [String],
+      token: @escaping @Sendable () throws -> Secret, caPins: [String]
+    ) {
+      self.dataDirectory = dataDirectory
+      self.server = server
+      self.services = services
+      self.hostName = hostName
+      self.publicNames = publicNames
+      self.token = token
+      self.caPins = caPins
+    }
+  }
+
+  private struct State {
+    var credentials: HostCredentials
+    var authorities: AuthorityCertificates
+    var snapshot: ClusterSnapshot
+    var heartbeat: HostHeartbeat
+  }
+
+  public let clusterName: String
+  private let options: Options
+  private let store: HostStore
+  private let state: Mutex<State>
+  private let logger = Logger(label: "member")
+
+  /// Joins, or takes up a membership of an earlier run.
+  ///
+  /// - Throws: `ToolError` or `PKIError`, in one line with the mend. An Auth Service out of reach is an error only for a
+  ///   host that has no snapshot of it yet.
+  public init(_ options: Options) async throws {
+    self.options = options
+    store = try HostStore(dataDirectory: options.dataDirectory)
+    let certificate: HostCertificate
+    let key: Secret
+    if let stored = try store.load() {
+      (certificate, key) = stored
+    } else {
+      let fresh = KeyPair.generate()
+      certificate = try await Self.join(options, fresh)
+      key = fresh.pem
+      try store.save(certificate, keyPEM: key)
+    }
+    clusterName = certificate.clusterName
+    let credentials = HostCredentials(
+      certificatePEM: certificate.certificatePEM, keyPEM: key, hostID: certificate.hostID,
+      notValidAfter: certificate.validUntil)
+    var state = State(
+      credentials: credentials, authorities: certificate.authorities,
+      snapshot: ClusterSnapshot(
+        revision: 0, clusterName: certificate.clusterName, authorities: certificate.authorities, roles: [], users: [],
+        proxies: []),
+      heartbeat: HostHeartbeat(proxyAddress: nil, databases: []))
+    do {
+      state.snapshot = try await Self.fetch(options.server, state.credentials, state.authorities, after: 0, wait: 0)
+      try store.save(state.snapshot)
+    } catch {
+      guard let cached = try store.loadSnapshot() else { throw error }
+      logger.warning("the Auth Service is out of reach; going on with what was known: \(error)")
+      state.snapshot = cached
+    }
+    state.authorities = state.snapshot.authorities
+    self.state = Mutex(state)
+  }
+
+  public var credentials: HostCredentials { state.withLock { $0.credentials } }
+  public var snapshot: ClusterSnapshot { state.withLock { $0.snapshot } }
+  public var authorities: AuthorityCertificates { state.withLock { $0.authorities } }
+
+  /// What to report from the next heartbeat on.
+  public func remember(_ heartbeat: HostHeartbeat) { state.withLock { $0.heartbeat = heartbeat } }
+
+  // MARK: Joining
+
+  private static func join(_ options: Options, _ key: KeyPair) async throws -> HostCertificate {
+    // Whom to trust is settled before the token leaves the host.
+    let trusted = try await pinnedAuthorities(options)
+    let token = try options.token()
+    let request = JoinRequest(
+      token: token.revealText() ?? "", services: options.services.map(\.rawValue), hostName: options.hostName,
+      publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
+    let certificate: HostCertificate = try await with(APIClient(address: options.server, trustedCAPEMs: trusted)) {
+      try await $0.post("/v1/join", request)
+    }
+    let pins = try certificate.authorities.hostPEMs.map { try caPin(ofPEM: $0) }
+    guard options.caPins.isEmpty || !Set(pins).isDisjoint(with: options.caPins) else { throw pinMismatch(options) }
+    return certificate
+  }
+
+  /// The host CAs that the pins vouch for; none without pins.
+  private static func pinnedAuthorities(_ options: Options) async throws -> [String] {
+    guard !options.caPins.isEmpty else { return [] }
+    // Nothing secret crosses this connection, and what it brings has to match the pin.
+    let text: String = try await with(APIClient(address: options.server, insecure: true)) {
+      try await $0.getText("/v1/webapi/cas")
+    }
+    let matching = try text.components(separatedBy: "-----END CERTIFICATE-----")
+      .filter { $0.contains("-----BEGIN CERTIFICATE-----") }.map { $0 + "-----END CERTIFICATE-----\n" }
+      .filter { options.caPins.contains(try caPin(ofPEM: $0)) }
+    guard !matching.isEmpty else { throw pinMismatch(options) }
+    return matching
+  }
+
+  private static func pinMismatch(_ options: Options) -> ToolError {
+    ToolError(
+      "the CA of \(options.server) does not match ca_pin; the token was not sent",
+      hint: "compare with 'tctl status' on the Auth Service's host")
+  }
+
+  // MARK: Calls
+
+  private static func with<Answer>(
+    _ client: APIClient, _ body: (APIClient) async throws -> Answer
+  ) async throws -> Answer {
+    do {
+      let answer = try await body(client)
+      await client.shutDown()
+      return answer
+    } catch {
+      await client.shutDown()
+      throw error
+    }
+  }
+
+  private static func client(
+    _ server: String, _ credentials: HostCredentials, _ authorities: AuthorityCertificates
+  ) throws -> APIClient {
+    try APIClient(
+      address: server,
+      identity: ClientIdentity(certificatePEM: credentials.certificatePEM, keyPEM: credentials.keyPEM),
+      trustedCAPEMs: authorities.hostPEMs)
+  }
+
+  private static func fetch(
+    _ server: String, _ credentials: HostCredentials, _ authorities: AuthorityCertificates, after revision: Int64,
+    wait: Int
+  ) async throws -> ClusterSnapshot {
+    try await with(try client(server, credentials, authorities)) {
+      try await $0.get("/v1/snapshot?after=\(revision)&wait=\(wait)")
+    }
+  }
+
+  private func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
+    let (credentials, authorities) = state.withLock { ($0.credentials, $0.authorities) }
+    return try await Self.with(try Self.client(options.server, credentials, authorities), body)
+  }
+
+  // MARK: Going on
+
+  private static let longPoll = 20
+  private static let shortestPause = 0.5
+  private static let longestPause = 30.0
+
+  /// Renews, watches and reports until cancelled.
+  ///
+  /// - Parameter changed: called when there is a new snapshot, or a new certificate of this host.
+  public func run(_ changed: @escaping @Sendable () async -> Void) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await self.watch(changed) }
+      group.addTask { try await self.report() }
+      group.addTask { try await self.renew(changed) }
+      try await group.waitForAll()
+    }
+  }
+
+  /// Repeats `step` for ever; after failures with growing, jittered pauses.
+  private func keep(_ what: String, _ step: () async throws -> Void) async throws {
+    var failures = 0
+    while true {
+      try Task.checkCancellation()
+      do {
+        try await step()
+        if failures > 0 { logger.info("\(what) works again") }
+        failures = 0
+      } catch is CancellationError {
+        throw CancellationError()
+      } catch {
+        let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(failures, 10)))
+        failures += 1
+        logger.warning("\(what) failed: \(error)")
+        try await Task.sleep(for: .seconds(Double.random(in: ceiling / 2...ceiling)))
+      }
+    }
+  }
+
+  private func watch(_ changed: @Sendable () async -> Void) async throws {
+    try await keep("watching the cluster") {
+      let (credentials, authorities, revision) = state.withLock {
+        ($0.credentials, $0.authorities, $0.snapshot.revision)
+      }
+      let snapshot = try await Self.fetch(
+        options.server, credentials, authorities, after: revision, wait: Self.longPoll)
+      guard snapshot.revision != revision else { return }
+      state.withLock { state in
+        state.snapshot = snapshot
+        state.authorities = snapshot.authorities
+      }
+      try store.save(snapshot)
+      await changed()
+    }
+  }
+
+  private func report() async throws {
+    try await keep("reporting to the cluster") {
+      try await sendHeartbeat()
+      try await Task.sleep(for: .seconds(HostHeartbeat.interval))
+    }
+  }
+
+  /// Reports at once; also done regularly by `run`.
+  public func sendHeartbeat() async throws {
+    let beat = state.withLock { $0.heartbeat }
+    try await call { try await $0.send("/v1/hosts/heartbeat", beat) }
+  }
+
+  /// Tells the cluster that this host is leaving. Best effort: without it the entries run out by themselves.
+  public func leave() async {
+    do {
+      try await call { try await $0.delete("/v1/hosts/heartbeat") }
+    } catch {
+      logger.info("could not take leave of the cluster: \(error)")
+    }
+  }
+
+  private func renew(_ changed: @Sendable () async -> Void) async throws {
+    try await keep("renewing the host certificate") {
+      let current = credentials
+      // At half of its life, give or take a tenth, so that hosts of one age do not come together.
+      let begun = try notValidBefore(ofPEM: current.certificatePEM)
+      let life = current.notValidAfter.timeIntervalSince(begun)
+      let due = begun + life * Double.random(in: 0.45...0.55)
+      try await Task.sleep(for: .seconds(max(1, due.timeIntervalSinceNow)))
+      let key = KeyPair.generate()
+      let request = RenewalRequest(
+        publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
+      let certificate: HostCertificate = try await call { try await $0.post("/v1/hosts/renew", request) }
+      try store.save(certificate, keyPEM: key.pem)
+      state.withLock { state in
+        state.credentials = HostCredentials(
+          certificatePEM: certificate.certificatePEM, keyPEM: key.pem, hostID: certificate.hostID,
+          notValidAfter: certificate.validUntil)
+        state.authorities = certificate.authorities
+      }
+      logger.info("host certificate renewed", metadata: ["until": "\(certificate.validUntil)"])
+      await changed()
+    }
+  }
+}

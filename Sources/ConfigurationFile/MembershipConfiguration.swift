@@ -1,0 +1,102 @@
+import AccessControl
+import Foundation
+
+/// The part of teleport.yaml that makes several hosts one cluster: how a host finds it, and how the Auth Service is
+/// found.
+public struct MembershipConfiguration: Sendable, Equatable {
+  /// HOST:PORT of a proxy or an Auth Service, for hosts without an Auth Service of their own.
+  public var server: String?
+  /// `sha256:...` of the host CA.
+  public var caPins: [String] = []
+  /// Where the Auth Service listens if it shares its process with no proxy, or is told to.
+  public var authListenAddress: String?
+  /// Names and addresses, without port, that it is dialled by.
+  public var authPublicNames: [String] = []
+  /// Join tokens of the configuration and the services each is for.
+  public var staticTokens: [StaticToken] = []
+  /// How long a host's certificate is good for.
+  public var hostCertificateTTL = GoDuration("168h")
+
+  /// A join token that stands in the configuration, or in a file that it names.
+  public struct StaticToken: Sendable, Equatable {
+    public let services: Set<String>
+    public let token: String
+  }
+
+  public static let defaultAuthPort = 3025
+
+  public init() {}
+
+  mutating func readCommon(_ section: YAMLSection) throws {
+    let candidates =
+      [try section.string("proxy_server"), try section.string("auth_server")].compactMap { $0 }
+      + (try section.strings("auth_servers"))
+    for candidate in candidates where DatabaseConfiguration.split(candidate) == nil {
+      throw section.complaint("proxy_server", "and auth_server must be HOST:PORT")
+    }
+    server = candidates.first
+    caPins = try section.strings("ca_pin")
+    let digits = Set("0123456789abcdef")
+    for pin in caPins {
+      let hex = pin.hasPrefix("sha256:") ? pin.dropFirst(7) : ""
+      guard hex.count == 64, hex.allSatisfy(digits.contains) else {
+        throw section.complaint("ca_pin", "must be 'sha256:' and 64 hex digits, as 'tctl status' prints it")
+      }
+    }
+  }
+
+  mutating func readAuth(_ section: YAMLSection) throws {
+    authListenAddress = try section.string("listen_addr")
+    authPublicNames = try section.strings("public_addr").map { DatabaseConfiguration.split($0)?.host ?? $0 }
+    staticTokens = try section.strings("tokens").map { text in
+      guard let colon = text.firstIndex(of: ":"), colon != text.startIndex else {
+        throw section.complaint("tokens", "must be SERVICE[,SERVICE]:TOKEN, or a file's path in place of TOKEN")
+      }
+      let services = Set(text[..<colon].lowercased().split(separator: ",").map(String.init))
+      guard services.isSubset(of: ["db", "proxy", "node"]) else {
+        throw section.complaint("tokens", "has services other than db, proxy and node")
+      }
+      let token = try Self.token(String(text[text.index(after: colon)...]))
+      guard token.utf8.count >= 16 else {
+        throw section.complaint("tokens", "has a token of less than 16 bytes, which can be guessed")
+      }
+      return StaticToken(services: services, token: token)
+    }
+    if let text = try section.string("host_certificate_ttl") {
+      guard let ttl = GoDuration(text), (10...30 * 86_400).contains(ttl.seconds) else {
+        throw section.complaint("host_certificate_ttl", "must be a duration from 10s to 720h")
+      }
+      hostCertificateTTL = ttl
+    }
+  }
+
+  /// A token as it stands in the configuration: itself, or the path of a file that holds it.
+  public static func token(_ text: String) throws -> String {
+    guard text.hasPrefix("/") else { return text }
+    guard let data = FileManager.default.contents(atPath: text), data.count <= 4096 else {
+      throw ConfigurationError("the token file \(text) cannot be read")
+    }
+    return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+}
+
+extension TeleportConfiguration {
+  /// HOST:PORT that clients dial the proxy by.
+  public var publicAddress: String {
+    if let first = publicAddresses.first { return first }
+    return "localhost:\(DatabaseConfiguration.split(webListenAddress)?.port ?? 3080)"
+  }
+
+  /// Names and addresses that others may dial this host by.
+  public var hostNames: [String] {
+    var names = publicAddresses.map { DatabaseConfiguration.split($0)?.host ?? $0 } + membership.authPublicNames
+    names += [nodename, "localhost", "127.0.0.1", "::1"]
+    var seen = Set<String>()
+    return names.filter { !$0.isEmpty && seen.insert($0).inserted }
+  }
+
+  /// The enabled services, as `--roles` names them.
+  public var serviceNames: [String] {
+    [(isAuthEnabled, "auth"), (isProxyEnabled, "proxy"), (isDatabaseEnabled, "db")].filter(\.0).map(\.1)
+  }
+}

@@ -1,0 +1,136 @@
+import AuthService
+import ClusterMember
+import ConfigurationFile
+import DatabaseService
+import Foundation
+import Gateway
+import Logging
+import PKI
+import Reactor
+import Secrets
+import Synchronization
+import TLS
+import TunnelWire
+
+/// Builds what the public port offers, anew whenever certificates or authorities change.
+struct Port: Sendable {
+  let configuration: TeleportConfiguration
+  let side: any ClusterSide
+  let http: HTTPUpstream?
+  /// On a proxy: the agents that dug tunnels to it.
+  let tunnels: TunnelRegistry?
+
+  func settings() throws -> GatewaySettings {
+    let authorities = try side.authorities
+    let host = side.credentials
+    // Who may show a certificate depends on what is spoken: users to databases, users and hosts to the API, hosts in
+    // the tunnel. A certificate of one CA is so never taken for one of the other.
+    func context(web: (chainPEM: String, keyPEM: Secret)?) throws -> ServerTLSContext {
+      try ServerTLSContext(
+        certificateChainPEM: host.certificatePEM, privateKeyPEM: host.keyPEM, clientCAPEMs: authorities.userPEMs,
+        applicationProtocols: protocols,
+        choices: [
+          .init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: authorities.userPEMs + authorities.hostPEMs),
+          .init(protocols: hostProtocols, clientCAPEMs: authorities.hostPEMs),
+        ])
+    }
+    var settings = GatewaySettings(
+      postgresTLS: try context(web: nil), directTLS: try context(web: try webCertificate()), http: http)
+    settings.allowsCancelInClear = configuration.allowsCancelInClear
+    settings.tunnel = tunnels.map { registry in
+      TunnelEntrance(registry: registry) { [side] certificate in
+        guard let host = try? side.authorities.trusted.host(certificateDER: certificate),
+          host.services.contains(.database), host.clusterName == side.clusterName
+        else { return nil }
+        return host.hostID
+      }
+    }
+    return settings
+  }
+
+  /// What only hosts may speak: the tunnel with a proxy, callers' HTTP with an Auth Service.
+  private var hostProtocols: [String] {
+    (tunnels == nil ? [] : [TunnelMessage.controlProtocol, TunnelMessage.sessionProtocol])
+      + (configuration.isAuthEnabled ? [TunnelMessage.callerProtocol] : [])
+  }
+
+  private var protocols: [String] {
+    (configuration.isProxyEnabled ? ["postgresql", "teleport-postgres"] : []) + ["http/1.1"] + hostProtocols
+  }
+
+  private func webCertificate() throws -> (chainPEM: String, keyPEM: Secret)? {
+    guard configuration.isProxyEnabled else { return nil }
+    return try configuration.keyPair.map { pair in
+      guard let data = FileManager.default.contents(atPath: pair.certificateFile),
+        let chain = String(data: data, encoding: .utf8)
+      else { throw ConfigurationError("https_keypairs: \(pair.certificateFile) cannot be read") }
+      return (chain, try PrivateFile.read(pair.keyFile))
+    }
+  }
+}
+
+/// The TLS contexts with which this host dials others, kept up to date.
+final class DialContexts: Sendable {
+  struct Contexts: Sendable {
+    let control: ClientTLSContext
+    let session: ClientTLSContext
+    let caller: ClientTLSContext
+  }
+
+  private let current: Mutex<Contexts>
+
+  init(_ side: any ClusterSide) throws { current = Mutex(try Self.make(side)) }
+
+  var now: Contexts { current.withLock { $0 } }
+
+  /// Takes up new credentials and authorities, for connections from now on.
+  func refresh(_ side: any ClusterSide) throws {
+    let fresh = try Self.make(side)
+    current.withLock { $0 = fresh }
+  }
+
+  private static func make(_ side: any ClusterSide) throws -> Contexts {
+    let host = side.credentials
+    let trusted = try side.authorities.hostPEMs.joined(separator: "\n")
+    func context(_ name: String) throws -> ClientTLSContext {
+      try ClientTLSContext(
+        mode: .verifyFull, trustedCAPEM: trusted, clientCertificate: (host.certificatePEM, host.keyPEM),
+        applicationProtocols: [name])
+    }
+    return Contexts(
+      control: try context(TunnelMessage.controlProtocol), session: try context(TunnelMessage.sessionProtocol),
+      caller: try context(TunnelMessage.callerProtocol))
+  }
+}
+
+/// The addresses of the Auth Service, for a proxy that forwards callers to it: resolved away from the reactors.
+final class AuthTargets: Sendable {
+  private let server: String
+  private let targets = Mutex<[HTTPForwarding.Target]>([])
+  private let logger = Logger(label: "proxy")
+
+  private static let refreshInterval: Duration = .seconds(30)
+
+  init(server: String) { self.server = server }
+
+  var now: [HTTPForwarding.Target] { targets.withLock { $0 } }
+
+  /// Resolves again and again until cancelled.
+  func run() async throws {
+    while true {
+      refresh()
+      try await Task.sleep(for: Self.refreshInterval)
+    }
+  }
+
+  /// Resolves now; what was known stays if that fails.
+  func refresh() {
+    guard let (host, port) = DatabaseConfiguration.split(server) else { return }
+    do {
+      let found = try Resolver.addresses(host: host, port: port)
+      targets.withLock { $0 = found.map { .init(address: $0, serverName: host) } }
+    } catch {
+      logger.warning("the Auth Service's name \(host) cannot be resolved: \(error.message)")
+    }
+  }
+}

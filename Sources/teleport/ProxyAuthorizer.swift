@@ -1,0 +1,50 @@
+import DatabaseService
+import Gateway
+import PKI
+import PostgresWire
+
+/// Decides on a proxy where a login leads: to the Database Service of this process if it serves the database, else
+/// through a tunnel to an agent. Whether it is allowed is decided there.
+struct ProxyAuthorizer: SessionAuthorizer {
+  let local: DatabaseAuthorizer?
+  let identify: @Sendable ([UInt8]) throws -> UserIdentity
+
+  func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
+    let route: DatabaseRoute?
+    do {
+      route = try identify(request.certificate).route
+    } catch {
+      return .failure(
+        WireError(
+          .invalidAuthorization, "the client certificate cannot be used: \(error)", hint: "Run 'tsh db login'."))
+    }
+    guard let route else {
+      return .failure(
+        WireError(
+          .invalidAuthorization, "the client certificate is not for a database",
+          hint: "Run 'tsh db login NAME' and use the certificate it stores."))
+    }
+    if let local, local.serves(route.service) { return await local.authorize(request) }
+    return .success(.agents(database: route.service))
+  }
+
+  func userName(certificate: [UInt8]) -> String? { try? identify(certificate).username }
+
+  func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {
+    local?.cancelRefused(sessionID, certificate: certificate, clientAddress: clientAddress)
+  }
+
+  func sessionStarted(_ sessionID: String, failure: WireError?) { local?.sessionStarted(sessionID, failure: failure) }
+  func sessionEnded(_ summary: SessionSummary) { local?.sessionEnded(summary) }
+}
+
+/// The port of an Auth Service without proxy: no databases there.
+struct NoDatabases: SessionAuthorizer {
+  func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
+    .failure(WireError(.cannotConnect, "this is the Auth Service's port", hint: "Connect to the proxy."))
+  }
+  func userName(certificate: [UInt8]) -> String? { nil }
+  func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
+  func sessionStarted(_ sessionID: String, failure: WireError?) {}
+  func sessionEnded(_ summary: SessionSummary) {}
+}
