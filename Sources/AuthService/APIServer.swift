@@ -17,8 +17,7 @@ public struct APIServer: Sendable {
   private let socketPath: String
 
   /// - Parameter socketPath: in a directory that only this user can enter.
-  public init(auth: AuthServer, peers: PeerRegistry, spellings: @escaping DatabaseSpellings, socketPath: String)
-  {
+  public init(auth: AuthServer, peers: PeerRegistry, spellings: @escaping DatabaseSpellings, socketPath: String) {
     self.auth = auth
     self.peers = peers
     self.spellings = spellings

@@ -96,8 +96,15 @@ public final class Membership: Sendable {
   public var snapshot: ClusterSnapshot { state.withLock { $0.snapshot } }
   public var authorities: AuthorityCertificates { state.withLock { $0.authorities } }
 
-  /// What to report from the next heartbeat on.
-  public func remember(_ heartbeat: HostHeartbeat) { state.withLock { $0.heartbeat = heartbeat } }
+  /// Reports `heartbeat` now and from now on. If the cluster is out of reach now, `run` goes on trying.
+  public func report(_ heartbeat: HostHeartbeat) async {
+    state.withLock { $0.heartbeat = heartbeat }
+    do {
+      try await sendHeartbeat()
+    } catch {
+      logger.warning("the cluster has not heard yet what this host serves: \(error)")
+    }
+  }
 
   // MARK: Joining
 
@@ -186,7 +193,7 @@ public final class Membership: Sendable {
   public func run(_ changed: @escaping @Sendable () async -> Void) async throws {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await self.watch(changed) }
-      group.addTask { try await self.report() }
+      group.addTask { try await self.keepReporting() }
       group.addTask { try await self.renew(changed) }
       try await group.waitForAll()
     }
@@ -229,15 +236,14 @@ public final class Membership: Sendable {
     }
   }
 
-  private func report() async throws {
+  private func keepReporting() async throws {
     try await keep("reporting to the cluster") {
       try await sendHeartbeat()
       try await Task.sleep(for: .seconds(HostHeartbeat.interval))
     }
   }
 
-  /// Reports at once; also done regularly by `run`.
-  public func sendHeartbeat() async throws {
+  private func sendHeartbeat() async throws {
     let beat = state.withLock { $0.heartbeat }
     try await call { try await $0.send("/v1/hosts/heartbeat", beat) }
   }

@@ -87,6 +87,14 @@ extension TeleportConfiguration {
     return "localhost:\(DatabaseConfiguration.split(webListenAddress)?.port ?? 3080)"
   }
 
+  /// Where the Auth Service of this host is reached from this host.
+  public var localAddress: String {
+    let listening =
+      isProxyEnabled
+      ? webListenAddress : membership.authListenAddress ?? "127.0.0.1:\(MembershipConfiguration.defaultAuthPort)"
+    return "localhost:\(DatabaseConfiguration.split(listening)?.port ?? 3080)"
+  }
+
   /// Names and addresses that others may dial this host by.
   public var hostNames: [String] {
     var names = publicAddresses.map { DatabaseConfiguration.split($0)?.host ?? $0 } + membership.authPublicNames

@@ -48,8 +48,8 @@ struct ConnectionOptions: ParsableArguments {
         certificatePEM: try PrivateFile.read(folder + "/admin.crt").revealText() ?? "",
         keyPEM: try PrivateFile.read(folder + "/admin.key"))
       let ca = try PrivateFile.read(folder + "/ca.pem").revealText() ?? ""
-      let port = configuration.webListenAddress.split(separator: ":").last ?? "3080"
-      return try APIClient(address: "localhost:\(port)", identity: identity, trustedCAPEMs: [ca], insecure: insecure)
+      return try APIClient(
+        address: configuration.localAddress, identity: identity, trustedCAPEMs: [ca], insecure: insecure)
     }
     return try ProfileStore().client(insecure: insecure).client
   }

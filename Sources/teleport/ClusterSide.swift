@@ -93,8 +93,5 @@ extension Membership: ClusterSide {
 
   func checker(for identity: UserIdentity) throws -> AccessChecker { try snapshot.checker(for: identity) }
 
-  func offer(_ heartbeat: HostHeartbeat) async throws {
-    remember(heartbeat)
-    try await sendHeartbeat()
-  }
+  func offer(_ heartbeat: HostHeartbeat) async throws { await report(heartbeat) }
 }

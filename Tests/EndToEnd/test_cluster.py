@@ -1,0 +1,277 @@
+"""One cluster of several processes: Auth Service, proxy and Database Service apart, joined by tokens and tunnels."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+
+from conftest import BIN, HOST, USER, Cluster, free_port, port_is_open, wait_until
+
+
+class Host:
+    """One process of the cluster with a data directory and a configuration of its own."""
+
+    def __init__(self, cluster, name, text, roles=None):
+        self.cluster, self.name, self.roles = cluster, name, roles
+        self.directory = cluster.directory / name
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.data = self.directory / "data"
+        self.config = self.directory / "teleport.yaml"
+        self.config.write_text(text.replace("DATA", str(self.data)))
+        self.log = self.directory / "log"
+        self.process = None
+
+    def start(self, port=None):
+        command = [BIN / "teleport", "start", "-c", self.config]
+        if self.roles:
+            command.append(f"--roles={self.roles}")
+        self.process = subprocess.Popen(
+            command, env=self.cluster.environment, stderr=open(self.log, "a"), stdout=subprocess.DEVNULL)
+        if port:
+            wait_until(lambda: port_is_open(port) or self.process.poll() is not None, self.name)
+            assert self.process.poll() is None, self.log.read_text()
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=60)
+
+    def says(self, text, count=1):
+        return self.log.exists() and len(re.findall(text, self.log.read_text())) >= count
+
+
+class Apart(Cluster):
+    """auth, proxy and agents as processes of their own; the tools talk to the proxy, tctl to auth's own files."""
+
+    def start(self):
+        script = pathlib.Path(__file__).parent / "postgres.sh"
+        subprocess.run([script, "start", self.pg, str(self.pg_port), "1200"], check=True)
+        self.start_emulator()
+        self.auth_port = free_port()
+        self.environment["SSL_CERT_FILE"] = str(self.directory / "bundle.pem")
+        self.environment["TELEPORT_CONFIG_FILE"] = str(self.directory / "auth/teleport.yaml")
+        (self.directory / "bundle.pem").write_text((self.pg / "ca.pem").read_text())
+        self.auth = Host(self, "auth", f"""version: v3
+teleport: {{data_dir: DATA, shutdown_timeout: 1s}}
+auth_service:
+  enabled: "yes"
+  cluster_name: test
+  listen_addr: 127.0.0.1:{self.auth_port}
+  tokens: ["proxy:a-static-token-for-proxies"]
+  host_certificate_ttl: 20s
+proxy_service: {{enabled: "no", public_addr: "localhost:{self.port}"}}
+""")
+        self.auth.start(self.auth_port)
+        self.data = self.auth.data
+        wait_until(lambda: (self.data / "admin/ca.pem").exists(), "administrator's identity")
+        (self.directory / "bundle.pem").write_text(
+            (self.pg / "ca.pem").read_text() + (self.data / "admin/ca.pem").read_text())
+        self.pin = re.search(r"sha256:\w+", self.run("tctl", "status")).group(0)
+        self.proxy = self.make_proxy("proxy", self.port)
+        self.proxy.start(self.port)
+        self.token = self.run("tctl", "tokens", "add", "--type=db", "--format=text").strip()
+        self.agents = []
+        self.add_agent("agent-1")
+
+    def make_proxy(self, name, port):
+        return Host(self, name, f"""version: v3
+teleport:
+  nodename: {name}
+  data_dir: DATA
+  shutdown_timeout: 1s
+  auth_server: localhost:{self.auth_port}
+  ca_pin: {self.pin}
+  join_params: {{method: token, token_name: a-static-token-for-proxies}}
+proxy_service: {{enabled: "yes", web_listen_addr: "127.0.0.1:{port}", public_addr: "localhost:{port}"}}
+""", roles="proxy")
+
+    def agent_config(self, name, token, pin=None, databases=None, proxy=None):
+        databases = databases or f"""
+  - name: redshift
+    protocol: postgres
+    uri: 127.0.0.1:{self.pg_port}
+    static_labels: {{env: dev}}
+    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
+    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
+"""
+        return f"""version: v3
+teleport:
+  nodename: {name}
+  data_dir: DATA
+  shutdown_timeout: 1s
+  proxy_server: localhost:{proxy or self.port}
+  ca_pin: {pin or self.pin}
+  join_params: {{method: token, token_name: {token}}}
+auth_service: {{enabled: "no"}}
+proxy_service: {{enabled: "no"}}
+db_service:
+  enabled: "yes"
+  databases:{databases}"""
+
+    def add_agent(self, name, **options):
+        agent = Host(self, name, self.agent_config(name, self.token, **options))
+        agent.start()
+        self.agents.append(agent)
+        wait_until(lambda: agent.says("connected to proxy") or agent.process.poll() is not None, name)
+        assert agent.process.poll() is None, agent.log.read_text()
+        return agent
+
+    def stop(self):
+        for host in [*getattr(self, "agents", []), getattr(self, "proxy", None), getattr(self, "auth", None)]:
+            if host:
+                host.stop(signal.SIGKILL)
+        super().stop()
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("apart")
+    for folder in [directory, *directory.parents]:
+        if str(folder).startswith("/tmp/") and folder.owner() == "root":
+            os.chmod(folder, 0o755)
+    cluster = Apart(directory)
+    try:
+        cluster.start()
+        cluster.make_role("dev")
+        cluster.home = cluster.make_user("alice", "dev,editor")
+        wait_until(lambda: "redshift" in cluster.run("tsh", "db", "ls", home=cluster.home), "the database in the list")
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def database(apart):
+    return apart.database(apart.home)
+
+
+def one(database):
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        return connection.execute("select current_user").fetchone()[0]
+
+
+def test_a_session_goes_through_proxy_and_agent(apart, database):
+    assert one(database) == f"IAMR:{USER}"
+    wait_until(lambda: (apart.agents[0].data / "log/events.log").exists(), "the agent's audit")
+    assert "db.session.start" in (apart.agents[0].data / "log/events.log").read_text()
+
+
+def test_bulk_data_crosses_unchanged(database):
+    with psycopg.connect(database.dsn, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("create temporary table bulk (line text)")
+        with cursor.copy("copy bulk from stdin") as copy:
+            for number in range(20_000):
+                copy.write(f"{number:09d}{'x' * 990}\n".encode())
+        assert cursor.execute("select count(*), sum(left(line, 9)::int) from bulk").fetchone() == (20_000, 199_990_000)
+        with cursor.copy("copy (select * from bulk order by 1) to stdout") as copy:
+            total = sum(len(part) for part in copy)
+        assert total == 20_000 * 1000
+
+
+def test_cancel_reaches_the_database(database):
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        start = time.monotonic()
+        threading.Timer(0.5, connection.cancel).start()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute("select pg_sleep(30)")
+        assert time.monotonic() - start < 10
+
+
+def test_a_role_taken_away_counts_within_seconds(apart):
+    apart.make_role("passing")
+    home = apart.make_user("carl", "passing")
+    database = apart.database(home)
+    assert one(database) == f"IAMR:{USER}"
+    apart.run("tctl", "users", "update", "carl", "--set-roles=access")
+
+    def refused():
+        try:
+            one(database)
+        except psycopg.OperationalError as error:
+            return "denied" in str(error)
+        return False
+
+    wait_until(refused, "the agent to hear of it", seconds=5)
+
+
+def test_sessions_go_on_and_open_while_auth_is_down(apart, database):
+    apart.auth.stop(signal.SIGKILL)
+    try:
+        assert one(database) == f"IAMR:{USER}"
+        # An agent that starts now knows what it needs from before.
+        agent = apart.agents[0]
+        agent.stop(signal.SIGKILL)
+        agent.start()
+        wait_until(lambda: agent.says("connected to proxy", 2), "the agent to come back")
+        assert one(database) == f"IAMR:{USER}"
+    finally:
+        apart.auth.start(apart.auth_port)
+    wait_until(lambda: "redshift" in apart.run("tsh", "db", "ls", home=apart.home), "auth to be back")
+
+
+def test_host_certificates_are_renewed(apart, database):
+    agent = apart.agents[0]
+    wait_until(lambda: agent.says("host certificate renewed"), "a renewal", seconds=40)
+    time.sleep(12)  # The first certificate has run out by now.
+    agent.stop()
+    agent.start()
+    wait_until(lambda: agent.says("connected to proxy", 3), "the agent to come back")
+    assert one(database) == f"IAMR:{USER}"
+
+
+def test_another_agent_takes_over_within_one_connect(apart, database):
+    second = apart.add_agent("agent-2")
+    assert one(database) == f"IAMR:{USER}"
+    apart.agents[0].stop(signal.SIGKILL)
+    for _ in range(20):
+        assert one(database) == f"IAMR:{USER}"
+    apart.agents[0].start()
+    wait_until(lambda: apart.agents[0].says("connected to proxy", 4), "the first agent to come back")
+    second.stop()
+    for _ in range(5):
+        assert one(database) == f"IAMR:{USER}"
+
+
+def test_agents_come_back_to_a_proxy_that_was_killed(apart, database):
+    apart.proxy.stop(signal.SIGKILL)
+    apart.proxy.start(apart.port)
+    wait_until(lambda: works(database), "the agents to come back", seconds=20)
+
+
+def works(database):
+    try:
+        return one(database) == f"IAMR:{USER}"
+    except psycopg.OperationalError:
+        return False
+
+
+@pytest.mark.parametrize("token,pin,complaint", [
+    ("not-a-token-of-this-cluster", None, "join token is not valid"),
+    ("a-static-token-for-proxies", None, "join token is not valid"),
+    ("TOKEN", "sha256:" + "0" * 64, "does not match ca_pin"),
+])
+def test_who_cannot_join_is_told_why(apart, token, pin, complaint):
+    name = f"stranger-{abs(hash((token, pin)))}"
+    stranger = Host(apart, name, apart.agent_config(name, apart.token if token == "TOKEN" else token, pin=pin))
+    stranger.start()
+    assert stranger.process.wait(timeout=30) != 0
+    assert complaint in stranger.log.read_text()
+    assert token == "TOKEN" or token not in stranger.log.read_text()
+
+
+def test_a_thousand_sessions_through_one_agent(apart, database):
+    connections = []
+    try:
+        for _ in range(1000):
+            connections.append(psycopg.connect(database.dsn, autocommit=True))
+        for connection in connections[::50]:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        for connection in connections:
+            connection.close()
