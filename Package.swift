@@ -39,15 +39,16 @@ let package = Package(
       name: "CPlatform",
       linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
     .target(name: "Secrets"),
+    .target(name: "TextForms"),
     .target(name: "Reactor", dependencies: ["CPlatform"]),
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
-    .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
+    .target(name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras]),
     .target(
-      name: "Gateway", dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "Secrets", logging]),
+      name: "Gateway", dependencies: ["CPlatform", "Reactor", "TLS", "PostgresWire", "Secrets"]),
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
-    .target(name: "AWS", dependencies: ["Secrets", crypto, logging, httpClient]),
+    .target(name: "AWS", dependencies: ["Secrets", "TextForms", crypto, httpClient]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -55,16 +56,19 @@ let package = Package(
       ]),
 
     // Control plane.
-    .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
+    .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
     .target(name: "Audit", dependencies: [logging]),
-    .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
+    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
-      name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", argumentParser, httpClient, nioTLS, yams]),
+      name: "ControlClient",
+      dependencies: [
+        "ControlAPI", "PKI", "Secrets", "TextForms", argumentParser, httpClient, nioTLS, yams,
+      ]),
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "Secrets", cryptoExtras, grdb, hummingbird, logging,
+        "AccessControl", "Audit", "ControlAPI", "PKI", "Secrets", "TextForms", cryptoExtras, grdb, hummingbird, logging,
       ]),
 
     // The guide's three programs.
@@ -73,18 +77,21 @@ let package = Package(
       dependencies: [
         "AuthService", "Audit", "AWS", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI",
         "Reactor",
-        "TLS", argumentParser, logging, yams,
+        "TLS", "TextForms", argumentParser, logging, yams,
       ]),
     .executableTarget(
       name: "tctl",
-      dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", argumentParser, yams]),
+      dependencies: [
+        "AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", "TextForms", argumentParser, yams,
+      ]),
     .executableTarget(
-      name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", argumentParser, yams]),
+      name: "tsh", dependencies: ["ControlAPI", "ControlClient", "PKI", "Secrets", "TextForms", argumentParser, yams]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
+    .testTarget(name: "TextFormsTests", dependencies: ["TextForms"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),

@@ -6,6 +6,7 @@ import Foundation
 import GRDB
 import PKI
 import Secrets
+import TextForms
 
 /// The Auth Service: who may log in, with which roles, and the certificates that say so.
 ///
@@ -195,12 +196,12 @@ public final class AuthServer: Sendable {
 enum OneTimeSecret {
   /// 256 random bits in hex.
   static func make() -> String {
-    (0..<32).map { _ in UInt8.random(in: .min ... .max) }.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    Hex.encode((0..<32).map { _ in UInt8.random(in: .min ... .max) })
   }
 
   /// What is stored: looking a hash up tells nothing about the secret by its timing.
   static func hash(_ secret: String) -> String {
-    SHA256.hash(data: Data(secret.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    Hex.encode(SHA256.hash(data: Data(secret.utf8)))
   }
 }
 

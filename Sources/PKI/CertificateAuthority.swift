@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Secrets
 import SwiftASN1
+import TextForms
 import X509
 
 /// Signs certificates of one kind. A certificate of one authority is never accepted for another's purpose.
@@ -136,8 +137,7 @@ public struct CertificateAuthority: Sendable {
 public func caPin(of certificate: Certificate) throws -> String {
   var serializer = DER.Serializer()
   try serializer.serialize(certificate.publicKey)
-  return "sha256:"
-    + SHA256.hash(data: serializer.serializedBytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  return "sha256:" + Hex.encode(SHA256.hash(data: serializer.serializedBytes))
 }
 
 /// The pin of a CA certificate in PEM.
