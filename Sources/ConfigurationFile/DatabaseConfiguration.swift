@@ -1,4 +1,5 @@
 import AccessControl
+import TextForms
 
 /// One entry of `db_service.databases`.
 public struct DatabaseConfiguration: Sendable {
@@ -58,18 +59,6 @@ public struct DatabaseConfiguration: Sendable {
   public static func split(_ uri: String) -> (host: String, port: UInt16)? {
     var text = Substring(uri)
     for scheme in ["postgres://", "postgresql://"] where text.hasPrefix(scheme) { text = text.dropFirst(scheme.count) }
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
-      return nil
-    }
-    var host = text[..<colon]
-    if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-    // Nothing that could reach into a connection string or a URL: names and addresses only.
-    guard !host.isEmpty, host.utf8.count <= 253,
-      host.utf8.allSatisfy({ byte in
-        (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
-          || ".-_:".utf8.contains(byte)
-      })
-    else { return nil }
-    return (String(host), port)
+    return HostPort(String(text)).map { ($0.host, $0.port) }
   }
 }

@@ -2,6 +2,7 @@ import ControlAPI
 import Foundation
 import PKI
 import Secrets
+import TextForms
 import Yams
 
 /// What a login left on disk: ~/.tsh (or TELEPORT_HOME), readable by its owner alone.
@@ -28,8 +29,10 @@ public struct Profile: Codable, Sendable {
     self.validUntil = validUntil
   }
 
-  public var host: String { String(proxy.split(separator: ":").first ?? "") }
-  public var port: String { String(proxy.split(separator: ":").last ?? "") }
+  /// Host of `proxy`, without the brackets of an IPv6 address.
+  public var host: String { HostPort(proxy)?.host ?? "" }
+  /// Port of `proxy`.
+  public var port: String { HostPort(proxy).map { "\($0.port)" } ?? "" }
 }
 
 /// A database whose certificate is stored.

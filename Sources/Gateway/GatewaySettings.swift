@@ -48,4 +48,11 @@ public struct HTTPUpstream: Sendable {
     self.register = register
     self.remove = remove
   }
+
+  static func clientPath(in directory: String, _ number: UInt64) -> String {
+    "\(directory)/c-\(String(number, radix: 36))"
+  }
+
+  /// The longest name that a client socket in `directory` can get, to be checked before it is needed.
+  public static func longestClientPath(in directory: String) -> String { clientPath(in: directory, .max) }
 }

@@ -12,8 +12,8 @@ final class HTTPBridge: Channel {
 
   static func open(_ upstream: HTTPUpstream, certificate: [UInt8]?, client: ClientChannel) -> HTTPBridge? {
     var random = SystemRandomNumberGenerator()
-    let name = "c-" + String(UInt64.random(in: .min ... .max, using: &random), radix: 36)
-    let path = "\(upstream.clientDirectory)/\(name)"
+    let path = HTTPUpstream.clientPath(
+      in: upstream.clientDirectory, UInt64.random(in: .min ... .max, using: &random))
     guard let local = SocketAddress(unixPath: path), let remote = SocketAddress(unixPath: upstream.socketPath),
       let descriptor = try? Sockets.open(AF_UNIX, boundTo: local)
     else { return nil }

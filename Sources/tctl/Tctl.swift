@@ -4,6 +4,7 @@ import ControlAPI
 import ControlClient
 import Foundation
 import PKI
+import TextForms
 
 /// The administrators' tool.
 @main
@@ -48,8 +49,13 @@ struct ConnectionOptions: ParsableArguments {
         certificatePEM: try PrivateFile.read(folder + "/admin.crt").revealText() ?? "",
         keyPEM: try PrivateFile.read(folder + "/admin.key"))
       let ca = try PrivateFile.read(folder + "/ca.pem").revealText() ?? ""
-      let port = configuration.webListenAddress.split(separator: ":").last ?? "3080"
-      return try APIClient(address: "localhost:\(port)", identity: identity, trustedCAPEMs: [ca], insecure: insecure)
+      guard let listening = HostPort(configuration.webListenAddress) else {
+        throw ToolError(
+          "web_listen_addr '\(configuration.webListenAddress)' is not HOST:PORT", hint: "correct the configuration")
+      }
+      let address =
+        ["0.0.0.0", "::"].contains(listening.host) ? "localhost:\(listening.port)" : listening.description
+      return try APIClient(address: address, identity: identity, trustedCAPEMs: [ca], insecure: insecure)
     }
     return try ProfileStore().client(insecure: insecure).client
   }

@@ -11,6 +11,7 @@ import PKI
 import Reactor
 import Secrets
 import TLS
+import TextForms
 
 /// All services of one process, put together.
 struct Cluster {
@@ -35,12 +36,13 @@ struct Cluster {
     raiseDescriptorLimit()
 
     let directory = configuration.dataDirectory
+    try checkLength(of: directory)
     for folder in ["", "/log", "/run", "/admin"] { try PrivateFile.makeDirectory(directory + folder) }
     let audit = try AuditLog(path: directory + "/log/events.log")
-    let publicAddress = configuration.publicAddresses.first ?? defaultPublicAddress()
-    let clusterName = configuration.clusterName ?? String(publicAddress.split(separator: ":").first ?? "localhost")
+    let publicAddress = try publicAddresses().first ?? defaultPublicAddress()
     let auth = try AuthServer(
-      dataDirectory: directory, clusterName: clusterName, publicAddress: publicAddress, audit: audit)
+      dataDirectory: directory, clusterName: configuration.clusterName ?? publicAddress.host,
+      publicAddress: publicAddress.description, audit: audit)
     if configuration.isDatabaseEnabled { try auth.join(service: "db", token: try joinToken()) }
     let databases = configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
 
@@ -71,6 +73,16 @@ struct Cluster {
     }
   }
 
+  /// Socket names have room for 107 bytes (unix(7)); beyond, the API could not be reached.
+  private func checkLength(of directory: String) throws {
+    let longest = HTTPUpstream.longestClientPath(in: directory + "/run").utf8.count
+    let excess = longest - SocketAddress.maximumUnixPath
+    guard excess > 0 else { return }
+    throw ConfigurationError(
+      "data_dir \(directory) is too long for the names of its sockets; choose one of at most "
+        + "\(directory.utf8.count - excess) bytes")
+  }
+
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
 
   private func serve(_ gateway: Gateway, _ api: APIServer, _ auth: AuthServer) async throws {
@@ -80,10 +92,18 @@ struct Cluster {
     let (ready, signalReady) = AsyncStream<Void>.makeStream()
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
-        try await api.run { signalReady.finish() }
-        signalReady.finish()
+        defer { signalReady.finish() }
+        try await api.run { signalReady.yield() }
       }
-      for await _ in ready {}
+      guard await ready.first(where: { true }) != nil else {
+        // It ended before it began.
+        do {
+          try await group.next()
+        } catch {
+          throw ConfigurationError("the API cannot start at \(socketPath): \(error)")
+        }
+        return
+      }
       try writeAdministratorIdentity(auth)
       let running = try gateway.start(on: addresses, reactorCount: reactors)
       logger.info(
@@ -127,7 +147,7 @@ struct Cluster {
   }
 
   private func settings(_ auth: AuthServer, _ peers: PeerRegistry) throws -> GatewaySettings {
-    let names = hostNames()
+    let names = try hostNames()
     let host = try auth.hostCertificate(names: names)
     let clientCA = [try auth.userCAPEM]
     func context(web: (String, Secret)?) throws -> ServerTLSContext {
@@ -151,22 +171,42 @@ struct Cluster {
   }
 
   /// Names that clients may dial this host by.
-  private func hostNames() -> [String] {
-    var names = configuration.publicAddresses.compactMap { $0.split(separator: ":").first.map(String.init) }
+  private func hostNames() throws -> [String] {
+    var names = try publicAddresses().map(\.host)
+    names += [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }
+      .compactMap { HostPort($0)?.host }.filter { !["0.0.0.0", "::"].contains($0) }
     names += [configuration.nodename, "localhost", "127.0.0.1", "::1"]
     var seen = Set<String>()
     return names.filter { !$0.isEmpty && seen.insert($0).inserted }
   }
 
-  private func defaultPublicAddress() -> String {
-    "localhost:\(configuration.webListenAddress.split(separator: ":").last ?? "3080")"
+  /// Addresses that clients dial; one without a port means the port that is listened on.
+  private func publicAddresses() throws -> [HostPort] {
+    let port = HostPort(configuration.webListenAddress)?.port
+    return try configuration.publicAddresses.map { text in
+      guard let address = HostPort(text, defaultPort: port) else {
+        throw ConfigurationError("public_addr '\(text)' is not HOST:PORT or [IPv6]:PORT")
+      }
+      return address
+    }
+  }
+
+  private func defaultPublicAddress() throws -> HostPort {
+    guard let listening = HostPort(configuration.webListenAddress),
+      let address = HostPort("localhost", defaultPort: listening.port)
+    else { throw notListenable(configuration.webListenAddress) }
+    return address
   }
 
   private func listenAddress(_ text: String) throws -> SocketAddress {
-    guard let (host, port) = DatabaseConfiguration.split(text), let address = SocketAddress(ip: host, port: port) else {
-      throw ConfigurationError("'\(text)' is not an IP address and port to listen on, such as 0.0.0.0:3080")
+    guard let address = HostPort(text), let address = SocketAddress(ip: address.host, port: address.port) else {
+      throw notListenable(text)
     }
     return address
+  }
+
+  private func notListenable(_ text: String) -> ConfigurationError {
+    ConfigurationError("'\(text)' is not an IP address and port to listen on, such as 0.0.0.0:3080 or [::]:3080")
   }
 
   private func joinToken() throws -> String? {

@@ -78,6 +78,14 @@ struct ConfigurationTests {
       #expect(read.isDatabaseEnabled)
       #expect(!holdsCluster || read.webListenAddress == "0.0.0.0:3080")
     }
+    writer.holdsCluster = true
+    writer.proxy = "[2001:db8::1]:443"
+    let read = try TeleportConfiguration(yaml: try writer.text(), file: "written")
+    #expect(read.webListenAddress == "0.0.0.0:443")
+    #expect(read.publicAddresses == ["[2001:db8::1]:443"])
+    writer.proxy = "2001:db8::1:443"
+    #expect(throws: ConfigurationError.self) { try writer.text() }
+    writer.proxy = "localhost:3080"
     writer.token = "x\nauth_service: {}"
     #expect(throws: ConfigurationError.self) { try writer.text() }
   }
