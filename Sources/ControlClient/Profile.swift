@@ -65,6 +65,7 @@ public struct ProfileStore: Sendable {
     }
     let profile: Profile
     do {
+      try PrivateFile.checkDirectory(directory)
       profile = try YAMLDecoder().decode(Profile.self, from: try PrivateFile.read(profilePath).revealText() ?? "")
     } catch let error as PKIError {
       throw ToolError(error.description)

@@ -34,6 +34,8 @@ struct Cluster {
     var noCore = rlimit(rlim_cur: 0, rlim_max: 0)
     setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &noCore)
     raiseDescriptorLimit()
+    // Sockets have no mode argument: what is made by their name is private like all else.
+    umask(0o077)
 
     let directory = configuration.dataDirectory
     try checkLength(of: directory)
