@@ -23,13 +23,14 @@ public struct DatabaseConfiguration: Sendable {
       "name", "description", "protocol", "uri", "static_labels", "dynamic_labels", "tls", "ca_cert_file", "aws",
       "admin_user",
     ])
+    try section.refuse(UnsupportedKey.database)
     guard let name = try section.string("name"), Role.isValidName(name) else {
       throw section.complaint("name", "is missing or has other characters than letters, digits and . _ @ + -")
     }
     guard try section.string("protocol") == "postgres" else {
       throw section.complaint("protocol", "must be 'postgres'")
     }
-    guard let uri = try section.string("uri"), Self.split(uri) != nil else {
+    guard let uri = try section.string("uri"), let host = Self.split(uri)?.host else {
       throw section.complaint("uri", "must be HOST:PORT")
     }
     self.name = name
@@ -46,6 +47,7 @@ public struct DatabaseConfiguration: Sendable {
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
+    try aws?.refuse(UnsupportedKey.databaseAWS)
     region = try aws?.string("region")
     accountID = try aws?.string("account_id")
     assumeRoleARN = try aws?.string("assume_role_arn")
@@ -53,6 +55,10 @@ public struct DatabaseConfiguration: Sendable {
     let serverless = try aws?.section("redshift_serverless")
     try serverless?.allow(["workgroup_name", "endpoint_name"])
     workgroup = try serverless?.string("workgroup_name")
+    // The uri is what is dialled: the endpoint's name can but agree with it.
+    if let serverless, let endpoint = try serverless.string("endpoint_name"), !host.hasPrefix("\(endpoint)-endpoint-") {
+      throw serverless.complaint("endpoint_name", "is not the endpoint that uri names, \(host)")
+    }
   }
 
   /// Host and port of `HOST:PORT` or `[v6]:PORT`; a scheme in front is dropped.

@@ -1,11 +1,12 @@
 import AccessControl
 import Foundation
+import TextForms
 
 /// teleport.yaml, as far as this program uses it.
 public struct TeleportConfiguration: Sendable {
   public var nodename = "localhost"
   public var dataDirectory = "/var/lib/teleport"
-  public var logSeverity = "INFO"
+  public var log = LogConfiguration()
   /// A join token, or the path of a file that holds it.
   public var tokenName: String?
   public var isAuthEnabled = true
@@ -45,6 +46,7 @@ public struct TeleportConfiguration: Sendable {
     try root.allow([
       "version", "teleport", "auth_service", "proxy_service", "db_service", "ssh_service", "discovery_service",
     ])
+    try root.refuse(UnsupportedKey.services)
     if let version = try root.string("version"), !["v1", "v2", "v3"].contains(version) {
       throw root.complaint("version", "must be v1, v2 or v3")
     }
@@ -60,6 +62,8 @@ public struct TeleportConfiguration: Sendable {
       "log",
       "diag_addr", "connection_limits", "storage", "reactors",
     ])
+    try section.refuse(UnsupportedKey.common)
+    if let storage = try section.section("storage") { try checkStorage(storage) }
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
     guard dataDirectory.hasPrefix("/") else { throw section.complaint("data_dir", "must be an absolute path") }
@@ -71,10 +75,7 @@ public struct TeleportConfiguration: Sendable {
       }
       tokenName = try join.string("token_name") ?? tokenName
     }
-    if let log = try section.section("log") {
-      try log.allow(["output", "severity", "format"])
-      logSeverity = try log.string("severity") ?? logSeverity
-    }
+    if let section = try section.section("log") { log = try LogConfiguration(section) }
     if let text = try section.string("reactors"), text != "auto" {
       guard let count = Int(text), (1...256).contains(count) else {
         throw section.complaint("reactors", "must be 'auto' or a number from 1 to 256")
@@ -83,10 +84,20 @@ public struct TeleportConfiguration: Sendable {
     }
   }
 
+  private func checkStorage(_ section: YAMLSection) throws {
+    for key in section.keys where key != "type" {
+      throw section.complaint(key, "is not supported: the state is kept in data_dir; remove it")
+    }
+    if let type = try section.string("type"), type != "sqlite" {
+      throw section.complaint("type", "must be sqlite: the state is kept in data_dir")
+    }
+  }
+
   private mutating func readAuth(_ section: YAMLSection) throws {
     try section.allow([
       "enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode",
     ])
+    try section.refuse(UnsupportedKey.auth)
     isAuthEnabled = try section.bool("enabled") ?? true
     clusterName = try section.string("cluster_name")
     if let clusterName, !Role.isValidName(clusterName) {
@@ -99,12 +110,23 @@ public struct TeleportConfiguration: Sendable {
       "enabled", "listen_addr", "web_listen_addr", "tunnel_listen_addr", "public_addr", "postgres_listen_addr",
       "https_keypairs", "cancel_in_clear", "acme",
     ])
+    try section.refuse(UnsupportedKey.proxy)
     isProxyEnabled = try section.bool("enabled") ?? true
     webListenAddress = try section.string("web_listen_addr") ?? webListenAddress
     postgresListenAddress = try section.string("postgres_listen_addr")
     publicAddresses = try section.strings("public_addr")
+    for (key, address) in [("web_listen_addr", webListenAddress), ("postgres_listen_addr", postgresListenAddress)] {
+      guard let address, HostPort(address) == nil else { continue }
+      throw section.complaint(key, "must be an IP address and a port, such as 0.0.0.0:3080 or [::]:3080")
+    }
+    // Without a port, it is the one that is listened on.
+    guard publicAddresses.allSatisfy({ HostPort($0, defaultPort: 1) != nil }) else {
+      throw section.complaint("public_addr", "must be HOST:PORT or [IPv6]:PORT")
+    }
     allowsCancelInClear = try section.bool("cancel_in_clear") ?? true
-    if let pair = try section.sections("https_keypairs").first {
+    let pairs = try section.sections("https_keypairs")
+    guard pairs.count <= 1 else { throw section.complaint("https_keypairs", "may have one entry only") }
+    if let pair = pairs.first {
       try pair.allow(["key_file", "cert_file"])
       guard let certificate = try pair.string("cert_file"), let key = try pair.string("key_file") else {
         throw section.complaint("https_keypairs", "needs cert_file and key_file")
@@ -115,6 +137,7 @@ public struct TeleportConfiguration: Sendable {
 
   private mutating func readDatabaseService(_ section: YAMLSection) throws {
     try section.allow(["enabled", "databases", "resources", "aws"])
+    try section.refuse(UnsupportedKey.databaseService)
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
     var names = Set<String>()

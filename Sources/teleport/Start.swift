@@ -25,12 +25,9 @@ struct Start: AsyncParsableCommand {
       throw Failure(error.description)
     }
     if let dataDir { configuration.dataDirectory = dataDir }
-    let level: Logger.Level = debug || configuration.logSeverity.uppercased() == "DEBUG" ? .debug : .info
-    LoggingSystem.bootstrap { label in
-      var handler = StreamLogHandler.standardError(label: label)
-      handler.logLevel = level
-      return handler
-    }
+    let level = debug ? .debug : Logger.Level(rawValue: configuration.log.severity) ?? .info
+    let output = try LogOutput(configuration.log)
+    LoggingSystem.bootstrap { LineLogHandler(label: $0, output: output, logLevel: level) }
     do {
       try await Cluster(configuration).run()
     } catch let error as any CustomStringConvertible & Error {

@@ -13,11 +13,11 @@ import pytest
 from conftest import BIN, PASSWORD, free_port, port_is_open, wait_until
 
 
-def start(directory, data, settings=""):
+def start(directory, data, settings="", common="nodename: x"):
     """Runs 'teleport start' with its data in `data`; for programs that are to fail at once."""
     config = directory / "teleport.yaml"
     config.write_text(f"""version: v3
-teleport: {{data_dir: "{data}"}}
+teleport: {{data_dir: "{data}", {common}}}
 auth_service: {{cluster_name: test}}
 proxy_service: {{web_listen_addr: "127.0.0.1:{free_port()}"}}
 {settings}
@@ -48,14 +48,14 @@ def test_an_api_that_cannot_start_ends_the_program(tmp_path):
 
 
 @contextlib.contextmanager
-def running(data, host):
+def running(data, host, common="nodename: x"):
     """A server of its own, without databases, listening on `host`."""
     address = f"[{host}]:{free_port()}" if ":" in host else f"{host}:{free_port()}"
     port = int(address.rsplit(":", 1)[1])
     directory = data.parent
     config = directory / "running.yaml"
     config.write_text(f"""version: v3
-teleport: {{data_dir: "{data}"}}
+teleport: {{data_dir: "{data}", {common}}}
 proxy_service: {{web_listen_addr: "{address}", public_addr: "{address}"}}
 """)
     environment = {**os.environ, "TELEPORT_CONFIG_FILE": str(config), "TELEPORT_HOME": str(directory / "tsh"),
@@ -65,8 +65,8 @@ proxy_service: {{web_listen_addr: "{address}", public_addr: "{address}"}}
         return subprocess.run(
             [BIN / command[0], *map(str, command[1:])], env=environment, capture_output=True, text=True, input=stdin, timeout=60)
 
-    with open(directory / "log", "a") as log:
-        server = subprocess.Popen([BIN / "teleport", "start"], env=environment, stderr=log)
+    with open(directory / "log", "a") as log, open(directory / "out", "a") as out:
+        server = subprocess.Popen([BIN / "teleport", "start"], env=environment, stderr=log, stdout=out)
     try:
         wait_until(lambda: tool("tctl", "status").returncode == 0 or server.poll() is not None, "teleport")
         assert server.poll() is None, (directory / "log").read_text()
@@ -92,6 +92,27 @@ def test_ipv6_addresses_have_brackets_on_the_command_line_and_none_in_libpq(tmp_
         assert (server.directory / "tsh/keys/::1/alice.crt").exists()
         wrong = server.tool("tsh", "login", f"--proxy=::1:{server.port}", "--user=alice", "--password-file=-", stdin=PASSWORD)
         assert wrong.returncode == 1 and "[IPv6]:PORT" in wrong.stderr
+
+
+def test_the_log_goes_where_and_how_it_is_told(tmp_path):
+    log = tmp_path / "sallyport.log"
+    with running(tmp_path / "data", "127.0.0.1", f"log: {{output: {log}, format: json, severity: INFO}}"):
+        pass
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    up = [line for line in lines if line["message"] == "cluster is up"]
+    assert len(up) == 1 and up[0]["level"] == "info" and up[0]["component"] == "teleport" and up[0]["cluster"] == "127.0.0.1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", up[0]["timestamp"])
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert (tmp_path / "log").read_text() == "", "nothing is left for stderr"
+    with running(tmp_path / "data", "127.0.0.1", f"log: {{output: {log}, severity: error}}"):
+        pass
+    added = log.read_text().splitlines()[len(lines):]
+    assert all(" ERROR " in line for line in added), "below the severity nothing is logged"
+    with running(tmp_path / "data", "127.0.0.1", "log: {output: stdout, format: text}"):
+        pass
+    assert re.search(r"^\S+Z INFO \[teleport\] cluster is up cluster=127.0.0.1 ", (tmp_path / "out").read_text(), re.M)
+    result = start(tmp_path, tmp_path / "data", "", "log: {output: /nonexistent/x}")
+    assert result.returncode == 1 and "log.output: cannot open /nonexistent/x" in result.stderr
 
 
 @pytest.mark.parametrize("ttl", ["0", "-1", "153722867280912931", "9223372036854775807"])
