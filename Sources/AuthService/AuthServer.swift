@@ -12,7 +12,9 @@ import TextForms
 ///
 /// Thread-safe. Called by the HTTP API and, in the same process, by the Database Service.
 public final class AuthServer: Sendable {
+  /// The cluster's name, as it was given at the first start.
   public let clusterName: String
+  /// Where logins, certificates and changes are recorded.
   public let audit: AuditLog
   let state: ClusterState
   let userCA: CertificateAuthority
@@ -113,6 +115,12 @@ public final class AuthServer: Sendable {
 
   // MARK: Login
 
+  /// Checks name and password and issues a certificate of limited life.
+  ///
+  /// Slow on purpose (scrypt); records the outcome either way.
+  ///
+  /// - Parameter address: where the request came from, for the record.
+  /// - Throws: `AuthError`; the same for every reason that has to do with name or password.
   public func login(_ request: LoginRequest, from address: String) async throws -> LoginResponse {
     var event = AuditEvent("user.login", code: "T1000I")
     event.user = request.username

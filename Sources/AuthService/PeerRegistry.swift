@@ -4,6 +4,7 @@ import Synchronization
 public struct Peer: Sendable {
   /// DER of the client certificate, verified by TLS; `nil` for callers without one.
   public let certificate: [UInt8]?
+  /// Numeric address of the client.
   public let remoteAddress: String
 }
 
@@ -13,12 +14,15 @@ public struct Peer: Sendable {
 public final class PeerRegistry: Sendable {
   private let peers = Mutex<[String: Peer]>([:])
 
+  /// An empty book.
   public init() {}
 
+  /// Enters who is behind the socket bound to `path`; to be done before it connects.
   public func register(path: String, certificate: [UInt8]?, remoteAddress: String) {
     peers.withLock { $0[path] = Peer(certificate: certificate, remoteAddress: remoteAddress) }
   }
 
+  /// Strikes `path` out once its connection is over.
   public func remove(path: String) { peers.withLock { $0[path] = nil } }
 
   func peer(path: String) -> Peer? { peers.withLock { $0[path] } }

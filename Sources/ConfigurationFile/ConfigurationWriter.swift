@@ -2,19 +2,30 @@ import TextForms
 
 /// Writes the configuration of `teleport db configure create`.
 public struct ConfigurationWriter {
+  /// Name of the database in the cluster.
   public var name = ""
+  /// For people.
   public var description: String?
+  /// `HOST:PORT` of the database.
   public var uri = ""
+  /// `HOST:PORT` of the cluster.
   public var proxy = ""
+  /// Join token, or the absolute path of its file.
   public var token = ""
+  /// Where the service keeps its state.
   public var dataDirectory = "/var/lib/teleport"
+  /// Static labels.
   public var labels: [String: String] = [:]
+  /// CA to trust the database by.
   public var caFile: String?
+  /// Keys of the `aws` section, in this order.
   public var aws: [(key: String, value: String)] = []
+  /// Workgroup of Redshift Serverless.
   public var workgroup: String?
   /// This host holds the cluster: one process runs all services, the database service added.
   public var holdsCluster = false
 
+  /// An empty configuration; `name`, `uri`, `proxy` and `token` are needed.
   public init() {}
 
   /// The file's text. Every value is quoted: none can break out of its place.

@@ -3,19 +3,29 @@ import TextForms
 
 /// One entry of `db_service.databases`.
 public struct DatabaseConfiguration: Sendable {
+  /// Unique among the databases.
   public var name: String
+  /// For people; may be empty.
   public var description: String
   /// Host and port of the database.
   public var uri: String
+  /// What roles select it by.
   public var labels: [String: String]
   /// `verify-full`, `verify-ca` or `insecure`.
   public var tlsMode: String
+  /// CA file to trust the database by; `nil`: the system's.
   public var caFile: String?
+  /// Name its certificate must have; `nil`: the host of `uri`.
   public var serverName: String?
+  /// AWS region; `nil`: as `uri` says.
   public var region: String?
+  /// AWS account, twelve digits; `nil`: as `uri` says.
   public var accountID: String?
+  /// Role to assume before all others.
   public var assumeRoleARN: String?
+  /// External ID for that role.
   public var externalID: String?
+  /// Workgroup; `nil`: as `uri` says.
   public var workgroup: String?
 
   init(_ section: YAMLSection) throws {

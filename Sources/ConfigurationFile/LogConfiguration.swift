@@ -13,7 +13,9 @@ public struct LogConfiguration: Sendable, Equatable {
 
   /// A level as swift-log names it, from `trace` to `critical`.
   public var severity = "info"
+  /// Where lines go.
   public var output = Output.stderr
+  /// Their form.
   public var format = Format.text
 
   /// Standard error, text, severity `info`.

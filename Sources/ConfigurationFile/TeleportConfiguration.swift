@@ -4,24 +4,38 @@ import TextForms
 
 /// teleport.yaml, as far as this program uses it.
 public struct TeleportConfiguration: Sendable {
+  /// Name of this host, in its certificate.
   public var nodename = "localhost"
+  /// Absolute path of the state.
   public var dataDirectory = "/var/lib/teleport"
+  /// The program's own log.
   public var log = LogConfiguration()
   /// A join token, or the path of a file that holds it.
   public var tokenName: String?
+  /// Whether this process is to run the Auth Service.
   public var isAuthEnabled = true
+  /// Likewise the Proxy Service.
   public var isProxyEnabled = true
+  /// Likewise the Database Service.
   public var isDatabaseEnabled = false
+  /// The cluster's name; `nil`: host of the first public address.
   public var clusterName: String?
+  /// IP address and port of the public port.
   public var webListenAddress = "0.0.0.0:3080"
+  /// IP address and port of a second one.
   public var postgresListenAddress: String?
+  /// `HOST[:PORT]` that clients dial.
   public var publicAddresses: [String] = []
+  /// Certificate and key for HTTPS, besides the cluster's own.
   public var keyPair: (certificateFile: String, keyFile: String)?
+  /// Whether cancel requests may come without TLS.
   public var allowsCancelInClear = true
   /// `nil`: one a core.
   public var reactorCount: Int?
+  /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
 
+  /// Built-in defaults.
   public init() {}
 
   /// The file to use: `explicit`, else TELEPORT_CONFIG_FILE, else /etc/teleport.yaml if it is there.
@@ -41,6 +55,10 @@ public struct TeleportConfiguration: Sendable {
     return try TeleportConfiguration(yaml: text, file: path)
   }
 
+  /// Reads the text of a file.
+  ///
+  /// - Parameter file: its name, for complaints.
+  /// - Throws: `ConfigurationError` for the first mistake.
   public init(yaml: String, file: String) throws {
     let root = try YAMLSection(text: yaml, file: file)
     try root.allow([

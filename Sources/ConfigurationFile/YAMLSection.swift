@@ -4,7 +4,9 @@ import Yams
 
 /// A configuration that cannot be used: `FILE:LINE: what (mend)`.
 public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
+  /// The complaint, in one line.
   public let description: String
+  /// A complaint with that text.
   public init(_ description: String) { self.description = description }
 }
 

@@ -14,7 +14,9 @@ public struct CertificateAuthority: Sendable {
     case database = "db"
   }
 
+  /// What it signs for.
   public let kind: Kind
+  /// Its own certificate.
   public let certificate: Certificate
   private let keyPair: KeyPair
 
@@ -57,7 +59,9 @@ public struct CertificateAuthority: Sendable {
     }
   }
 
+  /// Its certificate as PEM.
   public var certificatePEM: String { get throws { try certificate.serializeAsPEM().pemString } }
+  /// Its private key as PEM, to be stored.
   public var keyPEM: Secret { keyPair.pem }
 
   /// `sha256:` and the hex of the SHA-256 of the SubjectPublicKeyInfo.

@@ -2,6 +2,7 @@
 public struct HostPort: Sendable, Equatable, CustomStringConvertible {
   /// A name or an address, without the brackets of the written form.
   public let host: String
+  /// 1 to 65535.
   public let port: UInt16
 
   /// Reads the written form. A host with colons needs its brackets: `::1:80` could be cut in two ways.
