@@ -42,9 +42,10 @@ let package = Package(
       name: "CPlatform",
       linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
     .target(name: "Secrets"),
+    .target(name: "TextForms"),
     .target(name: "Reactor", dependencies: ["CPlatform"]),
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
-    .target(name: "PostgresWire", dependencies: ["Secrets", crypto, cryptoExtras]),
+    .target(name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras]),
     .target(name: "TunnelWire", dependencies: ["PostgresWire"]),
     .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
@@ -53,7 +54,7 @@ let package = Package(
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
-    .target(name: "AWS", dependencies: ["Secrets", crypto, logging, metrics, httpClient]),
+    .target(name: "AWS", dependencies: ["Secrets", "TextForms", crypto, logging, metrics, httpClient]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -64,18 +65,22 @@ let package = Package(
     .target(name: "QRCode"),
 
     // Control plane.
-    .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
+    .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
     .target(name: "Audit", dependencies: [logging, metrics]),
-    .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
+    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
-      name: "ControlClient", dependencies: ["ControlAPI", "PKI", "Secrets", argumentParser, httpClient, nioTLS, yams]),
+      name: "ControlClient",
+      dependencies: [
+        "ControlAPI", "PKI", "Secrets", "TextForms", argumentParser, httpClient, nioTLS, yams,
+      ]),
     .target(
       name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", cryptoExtras, grdb, hummingbird, logging,
+        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "TextForms", cryptoExtras, grdb,
+        hummingbird, logging,
       ]),
 
     // Running as a service.
@@ -88,22 +93,25 @@ let package = Package(
       dependencies: [
         "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
-        "PKI", "Reactor", "Systemd", "TLS", argumentParser, coreMetrics, logging, yams,
+        "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ]),
     .executableTarget(
       name: "tctl",
-      dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", argumentParser, yams]),
+      dependencies: [
+        "AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", "TextForms", argumentParser, yams,
+      ]),
     .executableTarget(
       name: "tsh",
       dependencies: [
         "ControlAPI", "ControlClient", "PKI", "PostgresWire", "QRCode", "Reactor",
-        "Secrets", "TLS", argumentParser, yams,
+        "Secrets", "TLS", "TextForms", argumentParser, yams,
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
+    .testTarget(name: "TextFormsTests", dependencies: ["TextForms"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
     .testTarget(
       name: "DiagnosticsTests",

@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import TextForms
 
 /// An HTTP request to AWS before and after signing.
 public struct AWSRequest: Sendable {
@@ -50,9 +51,9 @@ public struct SigV4Signer: Sendable {
     _ canonical: (text: String, signedHeaders: String), timestamp: String, _ credentials: AWSCredentials
   ) -> String {
     let scope = "\(timestamp.prefix(8))/\(region)/\(service)/aws4_request"
-    let toSign = "AWS4-HMAC-SHA256\n\(timestamp)\n\(scope)\n\(Self.hex(SHA256.hash(data: Data(canonical.text.utf8))))"
+    let toSign = "AWS4-HMAC-SHA256\n\(timestamp)\n\(scope)\n\(Hex.encode(SHA256.hash(data: Data(canonical.text.utf8))))"
     let key = signingKey(credentials, String(timestamp.prefix(8)))
-    let signature = Self.hex(HMAC<SHA256>.authenticationCode(for: Data(toSign.utf8), using: key))
+    let signature = Hex.encode(HMAC<SHA256>.authenticationCode(for: Data(toSign.utf8), using: key))
     return "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope), SignedHeaders=\(canonical.signedHeaders), "
       + "Signature=\(signature)"
   }
@@ -74,7 +75,7 @@ public struct SigV4Signer: Sendable {
     let signed = names.joined(separator: ";")
     let canonicalPath = encode(normalized(path), keeping: "/")
     return (
-      [method, canonicalPath, canonicalQuery, lines, signed, hex(SHA256.hash(data: Data(body)))].joined(
+      [method, canonicalPath, canonicalQuery, lines, signed, Hex.encode(SHA256.hash(data: Data(body)))].joined(
         separator: "\n"), signed
     )
   }
@@ -112,10 +113,6 @@ public struct SigV4Signer: Sendable {
       + "\(two(parts.tm_hour))\(two(parts.tm_min))\(two(parts.tm_sec))Z"
   }
 
-  private static func hex(_ bytes: some Sequence<UInt8>) -> String {
-    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-  }
-
   /// RFC 3986 unreserved characters stay, the rest is percent-encoded in upper case.
   static func encode(_ text: String, keeping kept: String = "") -> String {
     var encoded = ""
@@ -126,7 +123,7 @@ public struct SigV4Signer: Sendable {
       if isUnreserved || kept.utf8.contains(byte) {
         encoded.unicodeScalars.append(scalar)
       } else {
-        encoded += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+        encoded += "%" + Hex.encode(CollectionOfOne(byte)).uppercased()
       }
     }
     return encoded

@@ -1,8 +1,12 @@
 /// A database session that someone asks for.
 public struct DatabaseAccess: Sendable {
+  /// Labels of the database service.
   public let labels: [String: String]
+  /// Name of the database within it.
   public let databaseName: String
+  /// Spellings of the database user.
   public let databaseUsers: DatabaseUserSpellings
+  /// Whether a replication connection is asked for.
   public let wantsReplication: Bool
 
   public init(
@@ -47,6 +51,9 @@ public struct AccessChecker: Sendable {
   /// Life of a certificate where no role says less, in seconds.
   public static let defaultSessionTTL = 30 * 3600
 
+  /// - Parameters:
+  ///   - roles: all roles the user has; order does not matter.
+  ///   - traits: values for `{{internal.NAME}}` and `{{external.NAME}}`.
   public init(roles: [Role], traits: [String: [String]]) {
     self.roles = roles
     self.traits = traits

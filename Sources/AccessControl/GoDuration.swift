@@ -3,6 +3,7 @@ public struct GoDuration: Codable, Sendable, Equatable {
   /// Whole seconds, 0 meaning no limit where a limit is asked for.
   public let seconds: Int
 
+  /// A duration of whole seconds.
   public init(seconds: Int) { self.seconds = seconds }
 
   /// Reads `text`; `nil` if it is not a duration or longer than 100 years.

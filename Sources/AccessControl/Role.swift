@@ -4,14 +4,22 @@
 /// databases are accepted and kept out; keys that would restrict database sessions but are not enforced, and keys nobody
 /// knows, are refused (`RoleKeys`).
 public struct Role: Codable, Sendable, Equatable {
+  /// Always `role`.
   public var kind: String
+  /// `v3` to `v7`; decides what missing labels mean.
   public var version: String
+  /// Name and description.
   public var metadata: Metadata
+  /// What it allows and denies.
   public var spec: Spec
 
+  /// What names a role.
   public struct Metadata: Codable, Sendable, Equatable {
+    /// Unique in the cluster (`isValidName`).
     public var name: String
+    /// For people.
     public var description: String?
+    /// For people and tools; nothing is decided by them.
     public var labels: [String: String]?
 
     public init(name: String, description: String? = nil, labels: [String: String]? = nil) {
@@ -29,9 +37,13 @@ public struct Role: Codable, Sendable, Equatable {
     }
   }
 
+  /// The two sides of a role and its limits.
   public struct Spec: Codable, Sendable, Equatable {
+    /// What it opens.
     public var allow: Conditions
+    /// What it closes, whatever any role opens.
     public var deny: Conditions
+    /// Limits of sessions and certificates.
     public var options: Options
 
     public init(allow: Conditions = .init(), deny: Conditions = .init(), options: Options = .init()) {
@@ -49,6 +61,7 @@ public struct Role: Codable, Sendable, Equatable {
     }
   }
 
+  /// A role as code makes it; not validated.
   public init(name: String, version: String = "v7", spec: Spec) {
     kind = "role"
     self.version = version
@@ -72,10 +85,13 @@ extension Role {
   public struct Conditions: Codable, Sendable, Equatable {
     /// `nil` where the role does not say; what that means depends on the role's version.
     public var databaseLabels: [String: Values]?
+    /// Names of databases; each a literal, a glob, a `^regex$` or a template.
     public var databaseNames: [String]
+    /// Database users, likewise.
     public var databaseUsers: [String]
     /// Sallyport's own: permits replication connections.
     public var databaseReplication: Bool
+    /// Verbs on the cluster's own resources.
     public var rules: [Rule]
 
     enum CodingKeys: String, CodingKey, CaseIterable {
@@ -110,6 +126,7 @@ extension Role {
 
   /// One value or a list of them, as label selectors allow both.
   public struct Values: Codable, Sendable, Equatable, ExpressibleByArrayLiteral {
+    /// The values; one of them has to match.
     public var all: [String]
 
     public init(arrayLiteral elements: String...) { all = elements }
@@ -127,7 +144,9 @@ extension Role {
 
   /// Verbs on the cluster's own resources, `*` standing for all.
   public struct Rule: Codable, Sendable, Equatable {
+    /// Kinds of resources, such as `role` or `token`.
     public var resources: [String]
+    /// Such as `list` or `create`.
     public var verbs: [String]
 
     public init(resources: [String], verbs: [String]) {
@@ -143,6 +162,7 @@ extension Role {
     }
   }
 
+  /// Limits of a role's holders; over several roles the strictest counts.
   public struct Options: Codable, Sendable, Equatable {
     /// Longest life of a certificate.
     public var maxSessionTTL: GoDuration?

@@ -1,5 +1,6 @@
 /// A role that cannot be accepted; says which part and what to write instead.
 public struct RoleError: Error, Sendable, CustomStringConvertible {
+  /// What is wrong and what to write, in one line.
   public let description: String
   init(_ description: String) { self.description = description }
 }

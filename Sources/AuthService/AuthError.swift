@@ -11,6 +11,7 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
   case tooMany(String)
   case `internal`(String)
 
+  /// The HTTP status it is answered with.
   public var status: Int {
     switch self {
     case .invalid: 400
@@ -23,6 +24,7 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
     }
   }
 
+  /// The answer's body; has the hint, where there is one, beside the message.
   public var body: ErrorBody {
     switch self {
     case .invalid(let message, let hint), .forbidden(let message, let hint), .exists(let message, let hint):
@@ -32,6 +34,7 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
     }
   }
 
+  /// The message alone.
   public var description: String { body.error.message }
 
   /// Whether the text was written for who asked, not for who runs the server.

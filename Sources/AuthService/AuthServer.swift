@@ -6,12 +6,15 @@ import Foundation
 import GRDB
 import PKI
 import Secrets
+import TextForms
 
 /// The Auth Service: who may log in, with which roles, and the certificates that say so.
 ///
 /// Thread-safe. Called by the HTTP API and, in the same process, by the Database Service.
 public final class AuthServer: Sendable {
+  /// The cluster's name, as it was given at the first start.
   public let clusterName: String
+  /// Where logins, certificates and changes are recorded.
   public let audit: AuditLog
   let state: ClusterState
   let userCA: CertificateAuthority
@@ -142,6 +145,12 @@ public final class AuthServer: Sendable {
 
   // MARK: Login
 
+  /// Checks name and password and issues a certificate of limited life.
+  ///
+  /// Slow on purpose (scrypt); records the outcome either way.
+  ///
+  /// - Parameter address: where the request came from, for the record.
+  /// - Throws: `AuthError`; the same for every reason that has to do with name or password.
   public func login(_ request: LoginRequest, from address: String) async throws -> LoginResponse {
     var event = AuditEvent("user.login", code: "T1000I")
     event.user = request.username
@@ -225,12 +234,12 @@ public final class AuthServer: Sendable {
 enum OneTimeSecret {
   /// 256 random bits in hex.
   static func make() -> String {
-    (0..<32).map { _ in UInt8.random(in: .min ... .max) }.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    Hex.encode((0..<32).map { _ in UInt8.random(in: .min ... .max) })
   }
 
   /// What is stored: looking a hash up tells nothing about the secret by its timing.
   static func hash(_ secret: String) -> String {
-    SHA256.hash(data: Data(secret.utf8)).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    Hex.encode(SHA256.hash(data: Data(secret.utf8)))
   }
 }
 

@@ -11,10 +11,17 @@ extension AuthServer {
   }
 
   static func roles(in database: Database) throws -> [Role] {
-    try String.fetchAll(database, sql: "SELECT json FROM role ORDER BY name").map(Self.role)
+    try Row.fetchAll(database, sql: "SELECT name, json FROM role ORDER BY name").map(Self.role)
   }
 
-  func roles(named names: Set<String>) throws -> [Role] { try roles().filter { names.contains($0.metadata.name) } }
+  /// Those of `names` that exist. Other roles are not even read: one that cannot be is the concern of its holders only.
+  func roles(named names: Set<String>) throws -> [Role] {
+    try state.database.read { database in
+      try names.sorted().compactMap { name in
+        try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(Self.role)
+      }
+    }
+  }
 
   /// Makes a role, or replaces it with `force`.
   func putRole(_ request: RoleRequest, by actor: String) throws -> RoleResponse {
@@ -58,7 +65,16 @@ extension AuthServer {
       arguments: [role.metadata.name, json])
   }
 
-  private static func role(_ json: String) throws -> Role { try JSONDecoder().decode(Role.self, from: Data(json.utf8)) }
+  /// Roles are checked again when they are read: a later version may refuse what an earlier one took.
+  private static func role(_ row: Row) throws -> Role {
+    let (name, json): (String, String) = (row["name"], row["json"])
+    do {
+      return try JSONDecoder().decode(Role.self, from: Data(json.utf8))
+    } catch {
+      throw AuthError.internal(
+        "role '\(name)' as stored cannot be evaluated (\(error)); replace it with 'tctl create --force'")
+    }
+  }
 
   // MARK: Join tokens
 

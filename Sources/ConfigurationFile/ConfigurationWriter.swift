@@ -1,18 +1,31 @@
+import TextForms
+
 /// Writes the configuration of `teleport db configure create`.
 public struct ConfigurationWriter {
+  /// Name of the database in the cluster.
   public var name = ""
+  /// For people.
   public var description: String?
+  /// `HOST:PORT` of the database.
   public var uri = ""
+  /// `HOST:PORT` of the cluster.
   public var proxy = ""
+  /// Join token, or the absolute path of its file.
   public var token = ""
+  /// Where the service keeps its state.
   public var dataDirectory = "/var/lib/teleport"
+  /// Static labels.
   public var labels: [String: String] = [:]
+  /// CA to trust the database by.
   public var caFile: String?
+  /// Keys of the `aws` section, in this order.
   public var aws: [(key: String, value: String)] = []
+  /// Workgroup of Redshift Serverless.
   public var workgroup: String?
   /// This host holds the cluster: one process runs all services, the database service added.
   public var holdsCluster = false
 
+  /// An empty configuration; `name`, `uri`, `proxy` and `token` are needed.
   public init() {}
 
   /// The file's text. Every value is quoted: none can break out of its place.
@@ -22,42 +35,44 @@ public struct ConfigurationWriter {
       "# Made by 'teleport db configure create'.",
       "version: v3",
       "teleport:",
-      "  data_dir: \(try quoted(dataDirectory))",
-      "  proxy_server: \(try quoted(proxy))",
+      "  data_dir: \(try Self.quoted(dataDirectory))",
+      "  proxy_server: \(try Self.quoted(proxy))",
       "  join_params:",
       "    method: token",
       "    # The token itself, or the file that holds it.",
-      "    token_name: \(try quoted(token))",
+      "    token_name: \(try Self.quoted(token))",
       "auth_service:",
       "  enabled: \"\(yes)\"",
       "proxy_service:",
       "  enabled: \"\(yes)\"",
     ]
     if holdsCluster {
-      let port = proxy.split(separator: ":").last.map(String.init) ?? "3080"
-      lines += ["  web_listen_addr: \(try quoted("0.0.0.0:\(port)"))", "  public_addr: \(try quoted(proxy))"]
+      guard let proxy = HostPort(proxy) else { throw ConfigurationError("the proxy must be HOST:PORT or [IPv6]:PORT") }
+      lines += [
+        "  web_listen_addr: \"0.0.0.0:\(proxy.port)\"", "  public_addr: \(try Self.quoted(proxy.description))",
+      ]
     }
     lines += [
       "db_service:",
       "  enabled: \"yes\"",
       "  databases:",
-      "    - name: \(try quoted(name))",
+      "    - name: \(try Self.quoted(name))",
       "      protocol: postgres",
-      "      uri: \(try quoted(uri))",
+      "      uri: \(try Self.quoted(uri))",
     ]
-    if let description { lines.append("      description: \(try quoted(description))") }
+    if let description { lines.append("      description: \(try Self.quoted(description))") }
     if !labels.isEmpty {
       lines.append("      static_labels:")
       for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
-        lines.append("        \(try quoted(key)): \(try quoted(value))")
+        lines.append("        \(try Self.quoted(key)): \(try Self.quoted(value))")
       }
     }
-    if let caFile { lines += ["      tls:", "        ca_cert_file: \(try quoted(caFile))"] }
+    if let caFile { lines += ["      tls:", "        ca_cert_file: \(try Self.quoted(caFile))"] }
     if !aws.isEmpty || workgroup != nil {
       lines.append("      aws:")
-      for (key, value) in aws { lines.append("        \(key): \(try quoted(value))") }
+      for (key, value) in aws { lines.append("        \(key): \(try Self.quoted(value))") }
       if let workgroup {
-        lines += ["        redshift_serverless:", "          workgroup_name: \(try quoted(workgroup))"]
+        lines += ["        redshift_serverless:", "          workgroup_name: \(try Self.quoted(workgroup))"]
       }
     }
     let text = lines.joined(separator: "\n") + "\n"
@@ -66,7 +81,10 @@ public struct ConfigurationWriter {
     return text
   }
 
-  private func quoted(_ value: String) throws -> String {
+  /// `value` as a double-quoted scalar.
+  ///
+  /// - Throws: `ConfigurationError` if it has control characters.
+  public static func quoted(_ value: String) throws -> String {
     guard !value.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
       throw ConfigurationError("a value has control characters")
     }

@@ -1,20 +1,31 @@
 import AccessControl
+import TextForms
 
 /// One entry of `db_service.databases`.
 public struct DatabaseConfiguration: Sendable {
+  /// Unique among the databases.
   public var name: String
+  /// For people; may be empty.
   public var description: String
   /// Host and port of the database.
   public var uri: String
+  /// What roles select it by.
   public var labels: [String: String]
   /// `verify-full`, `verify-ca` or `insecure`.
   public var tlsMode: String
+  /// CA file to trust the database by; `nil`: the system's.
   public var caFile: String?
+  /// Name its certificate must have; `nil`: the host of `uri`.
   public var serverName: String?
+  /// AWS region; `nil`: as `uri` says.
   public var region: String?
+  /// AWS account, twelve digits; `nil`: as `uri` says.
   public var accountID: String?
+  /// Role to assume before all others.
   public var assumeRoleARN: String?
+  /// External ID for that role.
   public var externalID: String?
+  /// Workgroup; `nil`: as `uri` says.
   public var workgroup: String?
 
   init(_ section: YAMLSection) throws {
@@ -22,13 +33,14 @@ public struct DatabaseConfiguration: Sendable {
       "name", "description", "protocol", "uri", "static_labels", "dynamic_labels", "tls", "ca_cert_file", "aws",
       "admin_user",
     ])
+    try section.refuse(UnsupportedKey.database)
     guard let name = try section.string("name"), Role.isValidName(name) else {
       throw section.complaint("name", "is missing or has other characters than letters, digits and . _ @ + -")
     }
     guard try section.string("protocol") == "postgres" else {
       throw section.complaint("protocol", "must be 'postgres'")
     }
-    guard let uri = try section.string("uri"), Self.split(uri) != nil else {
+    guard let uri = try section.string("uri"), let host = Self.split(uri)?.host else {
       throw section.complaint("uri", "must be HOST:PORT")
     }
     self.name = name
@@ -45,6 +57,7 @@ public struct DatabaseConfiguration: Sendable {
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
+    try aws?.refuse(UnsupportedKey.databaseAWS)
     region = try aws?.string("region")
     accountID = try aws?.string("account_id")
     assumeRoleARN = try aws?.string("assume_role_arn")
@@ -52,24 +65,16 @@ public struct DatabaseConfiguration: Sendable {
     let serverless = try aws?.section("redshift_serverless")
     try serverless?.allow(["workgroup_name", "endpoint_name"])
     workgroup = try serverless?.string("workgroup_name")
+    // The uri is what is dialled: the endpoint's name can but agree with it.
+    if let serverless, let endpoint = try serverless.string("endpoint_name"), !host.hasPrefix("\(endpoint)-endpoint-") {
+      throw serverless.complaint("endpoint_name", "is not the endpoint that uri names, \(host)")
+    }
   }
 
   /// Host and port of `HOST:PORT` or `[v6]:PORT`; a scheme in front is dropped.
   public static func split(_ uri: String) -> (host: String, port: UInt16)? {
     var text = Substring(uri)
     for scheme in ["postgres://", "postgresql://"] where text.hasPrefix(scheme) { text = text.dropFirst(scheme.count) }
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
-      return nil
-    }
-    var host = text[..<colon]
-    if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-    // Nothing that could reach into a connection string or a URL: names and addresses only.
-    guard !host.isEmpty, host.utf8.count <= 253,
-      host.utf8.allSatisfy({ byte in
-        (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
-          || ".-_:".utf8.contains(byte)
-      })
-    else { return nil }
-    return (String(host), port)
+    return HostPort(String(text)).map { ($0.host, $0.port) }
   }
 }

@@ -1,5 +1,6 @@
 import AccessControl
 import Foundation
+import TextForms
 
 /// The part of teleport.yaml that makes several hosts one cluster: how a host finds it, and how the Auth Service is
 /// found.
@@ -31,7 +32,7 @@ public struct MembershipConfiguration: Sendable, Equatable {
     let candidates =
       [try section.string("proxy_server"), try section.string("auth_server")].compactMap { $0 }
       + (try section.strings("auth_servers"))
-    for candidate in candidates where DatabaseConfiguration.split(candidate) == nil {
+    for candidate in candidates where HostPort(candidate) == nil {
       throw section.complaint("proxy_server", "and auth_server must be HOST:PORT")
     }
     server = candidates.first
@@ -47,7 +48,12 @@ public struct MembershipConfiguration: Sendable, Equatable {
 
   mutating func readAuth(_ section: YAMLSection) throws {
     authListenAddress = try section.string("listen_addr")
-    authPublicNames = try section.strings("public_addr").map { DatabaseConfiguration.split($0)?.host ?? $0 }
+    authPublicNames = try section.strings("public_addr").map { text in
+      guard let address = HostPort(text, defaultPort: UInt16(Self.defaultAuthPort)) else {
+        throw section.complaint("public_addr", "must be HOST, HOST:PORT or [IPv6]:PORT")
+      }
+      return address.host
+    }
     staticTokens = try section.strings("tokens").map { text in
       guard let colon = text.firstIndex(of: ":"), colon != text.startIndex else {
         throw section.complaint("tokens", "must be SERVICE[,SERVICE]:TOKEN, or a file's path in place of TOKEN")
@@ -84,20 +90,28 @@ extension TeleportConfiguration {
   /// HOST:PORT that clients dial the proxy by.
   public var publicAddress: String {
     if let first = publicAddresses.first { return first }
-    return "localhost:\(DatabaseConfiguration.split(webListenAddress)?.port ?? 3080)"
+    return "localhost:\(HostPort(webListenAddress)?.port ?? 3080)"
   }
 
-  /// Where the Auth Service of this host is reached from this host.
+  /// Where the Auth Service of this host is reached from this host, HOST:PORT.
   public var localAddress: String {
     let listening =
       isProxyEnabled
-      ? webListenAddress : membership.authListenAddress ?? "127.0.0.1:\(MembershipConfiguration.defaultAuthPort)"
-    return "localhost:\(DatabaseConfiguration.split(listening)?.port ?? 3080)"
+      ? webListenAddress : membership.authListenAddress ?? "0.0.0.0:\(MembershipConfiguration.defaultAuthPort)"
+    guard let address = HostPort(listening), !Self.wildcards.contains(address.host) else {
+      return "localhost:\(HostPort(listening)?.port ?? 3080)"
+    }
+    return address.description
   }
+
+  /// Addresses that mean all of a host's: nobody dials them.
+  private static let wildcards: Set<String> = ["0.0.0.0", "::"]
 
   /// Names and addresses that others may dial this host by.
   public var hostNames: [String] {
-    var names = publicAddresses.map { DatabaseConfiguration.split($0)?.host ?? $0 } + membership.authPublicNames
+    let listening = [webListenAddress, postgresListenAddress, membership.authListenAddress].compactMap { $0 }
+    var names = publicAddresses.compactMap { HostPort($0)?.host } + membership.authPublicNames
+    names += listening.compactMap { HostPort($0)?.host }.filter { !Self.wildcards.contains($0) }
     names += [nodename, "localhost", "127.0.0.1", "::1"]
     var seen = Set<String>()
     return names.filter { !$0.isEmpty && seen.insert($0).inserted }

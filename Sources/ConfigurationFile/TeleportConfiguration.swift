@@ -1,21 +1,34 @@
 import AccessControl
 import Foundation
+import TextForms
 
 /// teleport.yaml, as far as this program uses it.
 public struct TeleportConfiguration: Sendable {
+  /// Name of this host, in its certificate.
   public var nodename = "localhost"
+  /// Absolute path of the state.
   public var dataDirectory = "/var/lib/teleport"
-  public var logSeverity = "INFO"
+  /// The program's own log.
+  public var log = LogConfiguration()
   /// A join token, or the path of a file that holds it.
   public var tokenName: String?
+  /// Whether this process is to run the Auth Service.
   public var isAuthEnabled = true
+  /// Likewise the Proxy Service.
   public var isProxyEnabled = true
+  /// Likewise the Database Service.
   public var isDatabaseEnabled = false
+  /// The cluster's name; `nil`: host of the first public address.
   public var clusterName: String?
+  /// IP address and port of the public port.
   public var webListenAddress = "0.0.0.0:3080"
+  /// IP address and port of a second one.
   public var postgresListenAddress: String?
+  /// HOST:PORT that clients dial.
   public var publicAddresses: [String] = []
+  /// Certificate and key for HTTPS, besides the cluster's own.
   public var keyPair: (certificateFile: String, keyFile: String)?
+  /// Whether cancel requests may come without TLS.
   public var allowsCancelInClear = true
   /// HOST:PORT of health checks and metrics; `nil`: off.
   public var diagAddress: String?
@@ -24,9 +37,11 @@ public struct TeleportConfiguration: Sendable {
   public var shutdownTimeout = GoDuration(seconds: 30)
   /// `nil`: one a core.
   public var reactorCount: Int?
+  /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
   public var membership = MembershipConfiguration()
 
+  /// Built-in defaults.
   public init() {}
 
   /// The file to use: `explicit`, else TELEPORT_CONFIG_FILE, else /etc/teleport.yaml if it is there.
@@ -46,11 +61,16 @@ public struct TeleportConfiguration: Sendable {
     return try TeleportConfiguration(yaml: text, file: path)
   }
 
+  /// Reads the text of a file.
+  ///
+  /// - Parameter file: its name, for complaints.
+  /// - Throws: `ConfigurationError` for the first mistake.
   public init(yaml: String, file: String) throws {
     let root = try YAMLSection(text: yaml, file: file)
     try root.allow([
       "version", "teleport", "auth_service", "proxy_service", "db_service", "ssh_service", "discovery_service",
     ])
+    try root.refuse(UnsupportedKey.services)
     if let version = try root.string("version"), !["v1", "v2", "v3"].contains(version) {
       throw root.complaint("version", "must be v1, v2 or v3")
     }
@@ -66,6 +86,8 @@ public struct TeleportConfiguration: Sendable {
       "log",
       "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
     ])
+    try section.refuse(UnsupportedKey.common)
+    if let storage = try section.section("storage") { try checkStorage(storage) }
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
     guard dataDirectory.hasPrefix("/") else { throw section.complaint("data_dir", "must be an absolute path") }
@@ -77,13 +99,7 @@ public struct TeleportConfiguration: Sendable {
       }
       tokenName = try join.string("token_name") ?? tokenName
     }
-    if let log = try section.section("log") {
-      try log.allow(["output", "severity", "format"])
-      logSeverity = try log.string("severity") ?? logSeverity
-      guard ["DEBUG", "INFO", "WARN", "WARNING", "ERROR"].contains(logSeverity.uppercased()) else {
-        throw log.complaint("severity", "must be DEBUG, INFO, WARN or ERROR")
-      }
-    }
+    if let section = try section.section("log") { log = try LogConfiguration(section) }
     try membership.readCommon(section)
     try readOperations(section)
     if let text = try section.string("reactors"), text != "auto" {
@@ -96,7 +112,7 @@ public struct TeleportConfiguration: Sendable {
 
   private mutating func readOperations(_ section: YAMLSection) throws {
     diagAddress = try section.string("diag_addr")
-    if let diagAddress, DatabaseConfiguration.split(diagAddress) == nil {
+    if let diagAddress, HostPort(diagAddress) == nil {
       throw section.complaint("diag_addr", "must be HOST:PORT, such as 127.0.0.1:3000")
     }
     pidFile = try section.string("pid_file")
@@ -108,11 +124,21 @@ public struct TeleportConfiguration: Sendable {
     }
   }
 
+  private func checkStorage(_ section: YAMLSection) throws {
+    for key in section.keys where key != "type" {
+      throw section.complaint(key, "is not supported: the state is kept in data_dir; remove it")
+    }
+    if let type = try section.string("type"), type != "sqlite" {
+      throw section.complaint("type", "must be sqlite: the state is kept in data_dir")
+    }
+  }
+
   private mutating func readAuth(_ section: YAMLSection) throws {
     try section.allow([
       "enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode",
       "host_certificate_ttl",
     ])
+    try section.refuse(UnsupportedKey.auth)
     try membership.readAuth(section)
     isAuthEnabled = try section.bool("enabled") ?? true
     clusterName = try section.string("cluster_name")
@@ -126,12 +152,30 @@ public struct TeleportConfiguration: Sendable {
       "enabled", "listen_addr", "web_listen_addr", "tunnel_listen_addr", "public_addr", "postgres_listen_addr",
       "https_keypairs", "cancel_in_clear", "acme",
     ])
+    try section.refuse(UnsupportedKey.proxy)
     isProxyEnabled = try section.bool("enabled") ?? true
     webListenAddress = try section.string("web_listen_addr") ?? webListenAddress
     postgresListenAddress = try section.string("postgres_listen_addr")
-    publicAddresses = try section.strings("public_addr")
+    let port = HostPort(webListenAddress)?.port
+    publicAddresses = try section.strings("public_addr").map { text in
+      // One without a port means the port that is listened on.
+      guard let address = HostPort(text, defaultPort: port) else {
+        throw section.complaint("public_addr", "must be HOST:PORT or [IPv6]:PORT")
+      }
+      return address.description
+    }
+    for (key, address) in [("web_listen_addr", webListenAddress), ("postgres_listen_addr", postgresListenAddress)] {
+      guard let address, HostPort(address) == nil else { continue }
+      throw section.complaint(key, "must be an IP address and a port, such as 0.0.0.0:3080 or [::]:3080")
+    }
+    // Without a port, it is the one that is listened on.
+    guard publicAddresses.allSatisfy({ HostPort($0, defaultPort: 1) != nil }) else {
+      throw section.complaint("public_addr", "must be HOST:PORT or [IPv6]:PORT")
+    }
     allowsCancelInClear = try section.bool("cancel_in_clear") ?? true
-    if let pair = try section.sections("https_keypairs").first {
+    let pairs = try section.sections("https_keypairs")
+    guard pairs.count <= 1 else { throw section.complaint("https_keypairs", "may have one entry only") }
+    if let pair = pairs.first {
       try pair.allow(["key_file", "cert_file"])
       guard let certificate = try pair.string("cert_file"), let key = try pair.string("key_file") else {
         throw section.complaint("https_keypairs", "needs cert_file and key_file")
@@ -142,6 +186,7 @@ public struct TeleportConfiguration: Sendable {
 
   private mutating func readDatabaseService(_ section: YAMLSection) throws {
     try section.allow(["enabled", "databases", "resources", "aws"])
+    try section.refuse(UnsupportedKey.databaseService)
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
     var names = Set<String>()

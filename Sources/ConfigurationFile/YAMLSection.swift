@@ -4,7 +4,9 @@ import Yams
 
 /// A configuration that cannot be used: `FILE:LINE: what (mend)`.
 public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
+  /// The complaint, in one line.
   public let description: String
+  /// A complaint with that text.
   public init(_ description: String) { self.description = description }
 }
 
@@ -71,26 +73,29 @@ struct YAMLSection {
 
   var keys: [String] { mapping.keys.compactMap(\.string) }
 
+  /// What stands at `key`; `nil` for a key that is missing or has nothing behind it.
+  subscript(_ key: String) -> Node? { mapping[key].flatMap { isNull($0) ? nil : $0 } }
+
   func section(_ key: String) throws -> YAMLSection? {
-    guard let value = mapping[key], !isNull(value) else { return nil }
+    guard let value = self[key] else { return nil }
     return try YAMLSection(value, file: file, what: "'\(key)'")
   }
 
   func sections(_ key: String) throws -> [YAMLSection] {
-    guard let value = mapping[key], !isNull(value) else { return [] }
+    guard let value = self[key] else { return [] }
     guard let list = value.sequence else { throw complaint(key, "must be a list") }
     return try list.map { try YAMLSection($0, file: file, what: "an entry of '\(key)'") }
   }
 
   /// The text of a scalar as written: an account id keeps its leading zeros.
   func string(_ key: String) throws -> String? {
-    guard let value = mapping[key], !isNull(value) else { return nil }
+    guard let value = self[key] else { return nil }
     guard let scalar = value.scalar else { throw complaint(key, "must be a single value") }
     return scalar.string
   }
 
   func strings(_ key: String) throws -> [String] {
-    guard let value = mapping[key], !isNull(value) else { return [] }
+    guard let value = self[key] else { return [] }
     guard let list = value.sequence else { return try string(key).map { [$0] } ?? [] }
     return try list.map { entry in
       guard let text = entry.scalar?.string else { throw complaint(key, "must be a list of single values") }
@@ -101,11 +106,8 @@ struct YAMLSection {
   /// YAML 1.1's booleans, quoted or not.
   func bool(_ key: String) throws -> Bool? {
     guard let text = try string(key) else { return nil }
-    switch text.lowercased() {
-    case "yes", "true", "on": return true
-    case "no", "false", "off": return false
-    default: throw complaint(key, "must be yes or no")
-    }
+    guard let value = YAMLBoolean.value(of: text) else { throw complaint(key, "must be yes or no") }
+    return value
   }
 
   func pairs(_ key: String) throws -> [String: String] {
@@ -121,7 +123,8 @@ struct YAMLSection {
   }
 
   private func isNull(_ node: Node) -> Bool {
-    node.scalar.map { ["", "~", "null"].contains($0.string) && $0.style == .any || $0.string.isEmpty } ?? false
+    guard let scalar = node.scalar else { return false }
+    return scalar.string.isEmpty || scalar.style == .plain && ["~", "null"].contains(scalar.string)
   }
 
   private static func oneLine(_ error: YamlError) -> String {

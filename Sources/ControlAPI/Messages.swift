@@ -3,12 +3,17 @@ import Foundation
 
 /// Answer of `GET /v1/webapi/ping`.
 public struct Ping: Codable, Sendable {
+  /// Ways to log in.
   public struct Auth: Codable, Sendable {
+    /// `local`: name and password.
     public var type = "local"
     public init() {}
   }
+  /// Version of the server, without a `v`.
   public var serverVersion: String
+  /// The cluster's name.
   public var clusterName: String
+  /// How users log in.
   public var auth = Auth()
 
   enum CodingKeys: String, CodingKey {
@@ -25,9 +30,13 @@ public struct Ping: Codable, Sendable {
 
 /// Body of `POST /v1/webapi/login`.
 public struct LoginRequest: Codable, Sendable {
+  /// Who wants to log in.
   public var username: String
+  /// The password; travels inside TLS only and is never logged.
   public var password: String
+  /// PKCS #10 request with the client's public key; its subject is ignored.
   public var signingRequestPEM: String
+  /// Wished life of the certificate; roles may shorten it. `nil`: 12 hours.
   public var ttlSeconds: Int?
 
   public init(username: String, password: String, signingRequestPEM: String, ttlSeconds: Int?) {
@@ -40,12 +49,19 @@ public struct LoginRequest: Codable, Sendable {
 
 /// What a login gives: the user's certificate and whom to trust.
 public struct LoginResponse: Codable, Sendable {
+  /// The user's certificate.
   public var certificatePEM: String
+  /// The user's name, as it stands in the certificate.
   public var username: String
+  /// Roles in the certificate.
   public var roles: [String]
+  /// Traits in the certificate.
   public var traits: [String: [String]]
+  /// The cluster's name.
   public var clusterName: String
+  /// End of the certificate's life.
   public var validUntil: Date
+  /// CA that the cluster's hosts are trusted by.
   public var hostCAPEM: String
 
   public init(
@@ -64,9 +80,13 @@ public struct LoginResponse: Codable, Sendable {
 
 /// Body of `POST /v1/certificates/database`.
 public struct DatabaseCertificateRequest: Codable, Sendable {
+  /// Name of the database in the cluster.
   public var service: String
+  /// The only database user the certificate shall be good for; `nil`: any that roles allow.
   public var databaseUser: String?
+  /// The only database name, likewise.
   public var databaseName: String?
+  /// PKCS #10 request with the client's public key.
   public var signingRequestPEM: String
 
   public init(service: String, databaseUser: String?, databaseName: String?, signingRequestPEM: String) {
@@ -79,7 +99,9 @@ public struct DatabaseCertificateRequest: Codable, Sendable {
 
 /// Its answer.
 public struct DatabaseCertificateResponse: Codable, Sendable {
+  /// The certificate.
   public var certificatePEM: String
+  /// End of its life: that of the login.
   public var validUntil: Date
 
   public init(certificatePEM: String, validUntil: Date) {
@@ -90,12 +112,19 @@ public struct DatabaseCertificateResponse: Codable, Sendable {
 
 /// One database as its users see it.
 public struct DatabaseListing: Codable, Sendable {
+  /// Its name in the cluster.
   public var name: String
+  /// For people; may be empty.
   public var description: String
+  /// Always `postgres`.
   public var `protocol`: String
+  /// Where the Database Service dials it.
   public var uri: String
+  /// What roles select it by.
   public var labels: [String: String]
+  /// Entries of the caller's roles that apply to it; patterns show as they are written.
   public var allowedUsers: [String]
+  /// Likewise for database names.
   public var allowedNames: [String]
 
   public init(
@@ -114,8 +143,11 @@ public struct DatabaseListing: Codable, Sendable {
 
 /// Answer of `GET /v1/status`.
 public struct ClusterStatus: Codable, Sendable {
+  /// The cluster's name.
   public var clusterName: String
+  /// Version of the server.
   public var version: String
+  /// `sha256:HEX` of the host CA's public key, for joining hosts.
   public var caPins: [String]
 
   public init(clusterName: String, version: String, caPins: [String]) {
@@ -127,8 +159,11 @@ public struct ClusterStatus: Codable, Sendable {
 
 /// A user as administrators see it.
 public struct UserListing: Codable, Sendable {
+  /// Unique in the cluster.
   public var name: String
+  /// Names of the user's roles.
   public var roles: [String]
+  /// Values for templates in roles.
   public var traits: [String: [String]]
 
   public init(name: String, roles: [String], traits: [String: [String]]) {
@@ -140,7 +175,9 @@ public struct UserListing: Codable, Sendable {
 
 /// Body of `PUT /v1/users/NAME`; `nil` leaves a field as it is.
 public struct UserUpdate: Codable, Sendable {
+  /// All roles the user shall have.
   public var roles: [String]?
+  /// Traits to set; others stay.
   public var traits: [String: [String]]?
 
   public init(roles: [String]?, traits: [String: [String]]? = nil) {
@@ -151,8 +188,11 @@ public struct UserUpdate: Codable, Sendable {
 
 /// A sign-up link: lets one person set the password once.
 public struct Invite: Codable, Sendable {
+  /// Whom it is for.
   public var user: String
+  /// The link; whoever has it can set the password.
   public var url: String
+  /// When it stops working.
   public var expires: Date
 
   public init(user: String, url: String, expires: Date) {
@@ -164,7 +204,9 @@ public struct Invite: Codable, Sendable {
 
 /// Body of `POST /v1/tokens`.
 public struct TokenRequest: Codable, Sendable {
+  /// Services that may join with it.
   public var roles: [String]
+  /// Its life, 1 minute to 48 hours.
   public var ttlSeconds: Int
 
   public init(roles: [String], ttlSeconds: Int) {
@@ -175,10 +217,13 @@ public struct TokenRequest: Codable, Sendable {
 
 /// A join token. `token` is there once, in the answer to its making; afterwards only a hash of it exists.
 public struct TokenListing: Codable, Sendable {
+  /// The token itself; `nil` in listings.
   public var token: String?
   /// The beginning of the token's SHA-256: names it without giving it away.
   public var id: String
+  /// Services that may join with it.
   public var roles: [String]
+  /// When it stops working.
   public var expires: Date
 
   public init(token: String?, id: String, roles: [String], expires: Date) {
@@ -191,6 +236,7 @@ public struct TokenListing: Codable, Sendable {
 
 /// Body of `POST /v1/roles`.
 public struct RoleRequest: Codable, Sendable {
+  /// The role; validated when it is decoded.
   public var role: Role
   /// Whether an existing role of that name may be replaced.
   public var force: Bool
@@ -203,20 +249,25 @@ public struct RoleRequest: Codable, Sendable {
 
 /// Its answer.
 public struct RoleResponse: Codable, Sendable {
+  /// Whether a role of that name was there before.
   public var replaced: Bool
   public init(replaced: Bool) { self.replaced = replaced }
 }
 
 /// Every answer that is not 2xx.
 public struct ErrorBody: Codable, Sendable {
+  /// An error in words.
   public struct Problem: Codable, Sendable {
+    /// What is wrong.
     public var message: String
+    /// What to do about it.
     public var hint: String?
     public init(message: String, hint: String?) {
       self.message = message
       self.hint = hint
     }
   }
+  /// What went wrong.
   public var error: Problem
   public init(message: String, hint: String? = nil) { error = Problem(message: message, hint: hint) }
 }

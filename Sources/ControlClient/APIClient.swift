@@ -8,8 +8,11 @@ import Secrets
 
 /// What a tool prints on stderr, with the next command to type, before it exits with 1.
 public struct ToolError: Error, Sendable, CustomStringConvertible {
+  /// What is wrong.
   public let message: String
+  /// What to type or change.
   public let hint: String?
+  /// HTTP status of the answer it comes from; 0 for others.
   public let status: Int
 
   public init(_ message: String, hint: String? = nil, status: Int = 0) {
@@ -18,12 +21,15 @@ public struct ToolError: Error, Sendable, CustomStringConvertible {
     self.status = status
   }
 
+  /// Message and hint in one line.
   public var description: String { hint.map { "\(message) (\($0))" } ?? message }
 }
 
 /// A certificate and its key, for calls that need to be someone.
 public struct ClientIdentity: Sendable {
+  /// The certificate.
   public let certificatePEM: String
+  /// Its private key.
   public let keyPEM: Secret
 
   public init(certificatePEM: String, keyPEM: Secret) {
@@ -74,13 +80,17 @@ public final class APIClient: Sendable {
   /// Closes the connections.
   public func shutDown() async { try? await client.shutdown() }
 
+  /// Fetches and decodes; throws `ToolError`, as all calls do.
   public func get<Answer: Decodable>(_ path: String) async throws -> Answer {
     try decode(try await send("GET", path, nil))
   }
+  /// Fetches text as it is, such as a certificate.
   public func getText(_ path: String) async throws -> String { String(buffer: try await send("GET", path, nil)) }
+  /// Sends `body` as JSON and decodes the answer.
   public func post<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("POST", path, try JSONEncoder.api.encode(body)))
   }
+  /// Likewise with PUT.
   public func put<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("PUT", path, try JSONEncoder.api.encode(body)))
   }
@@ -88,6 +98,7 @@ public final class APIClient: Sendable {
   public func send(_ path: String, _ body: some Encodable) async throws {
     _ = try await send("POST", path, try JSONEncoder.api.encode(body))
   }
+  /// Removes what `path` names.
   public func delete(_ path: String) async throws { _ = try await send("DELETE", path, nil) }
 
   /// One path segment, escaped.

@@ -2,6 +2,7 @@ import ControlAPI
 import Foundation
 import PKI
 import Secrets
+import TextForms
 import Yams
 
 /// What a login left on disk: ~/.tsh (or TELEPORT_HOME), readable by its owner alone.
@@ -9,12 +10,19 @@ import Yams
 /// `profile.yaml` names the cluster and user; keys lie under `keys/PROXY/`, database certificates under
 /// `keys/PROXY/USER-db/CLUSTER/`.
 public struct Profile: Codable, Sendable {
+  /// `HOST:PORT` or `[v6]:PORT`.
   public var proxy: String
+  /// Who is logged in.
   public var user: String
+  /// The cluster's name.
   public var cluster: String
+  /// Roles in the certificate.
   public var roles: [String]
+  /// Traits in the certificate.
   public var traits: [String: [String]]
+  /// End of the certificate's life.
   public var validUntil: Date
+  /// Databases whose certificates are stored.
   public var databases: [ProfileDatabase] = []
 
   public init(
@@ -28,14 +36,19 @@ public struct Profile: Codable, Sendable {
     self.validUntil = validUntil
   }
 
-  public var host: String { String(proxy.split(separator: ":").first ?? "") }
-  public var port: String { String(proxy.split(separator: ":").last ?? "") }
+  /// Host of `proxy`, without the brackets of an IPv6 address.
+  public var host: String { HostPort(proxy)?.host ?? "" }
+  /// Port of `proxy`.
+  public var port: String { HostPort(proxy).map { "\($0.port)" } ?? "" }
 }
 
 /// A database whose certificate is stored.
 public struct ProfileDatabase: Codable, Sendable {
+  /// Name of the database in the cluster.
   public var name: String
+  /// Database user the certificate is for.
   public var user: String
+  /// Database name it is for.
   public var database: String
 
   public init(name: String, user: String, database: String) {
@@ -47,8 +60,10 @@ public struct ProfileDatabase: Codable, Sendable {
 
 /// Reads and writes the profile.
 public struct ProfileStore: Sendable {
+  /// Where it is kept.
   public let directory: String
 
+  /// In TELEPORT_HOME if that is set, else `~/.tsh`.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) {
     directory = environment["TELEPORT_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.tsh"
   }
@@ -62,6 +77,7 @@ public struct ProfileStore: Sendable {
     }
     let profile: Profile
     do {
+      try PrivateFile.checkDirectory(directory)
       profile = try YAMLDecoder().decode(Profile.self, from: try PrivateFile.read(profilePath).revealText() ?? "")
     } catch let error as PKIError {
       throw ToolError(error.description)
@@ -74,11 +90,15 @@ public struct ProfileStore: Sendable {
     return profile
   }
 
+  /// Writes the profile, private to this user.
+  ///
+  /// - Throws: `PKIError` if the directory is open to others.
   public func save(_ profile: Profile) throws {
     try PrivateFile.makeDirectory(directory)
     try PrivateFile.write(try YAMLEncoder().encode(profile), to: profilePath)
   }
 
+  /// Writes certificate, key and CA of a login.
   public func save(_ identity: ClientIdentity, hostCAPEM: String, for profile: Profile) throws {
     let folder = try keyFolder(profile)
     try PrivateFile.write(identity.keyPEM, to: folder + "/\(try Self.fileName(profile.user))")
@@ -118,6 +138,7 @@ public struct ProfileStore: Sendable {
     return ("\(folder)/\(file).crt", "\(folder)/\(file).key", try keyFolder(profile) + "/certs.pem")
   }
 
+  /// Removes certificate and key of a database, if they are there.
   public func removeDatabase(_ profile: Profile, _ name: String) throws {
     let files = try databaseFiles(profile, name)
     for path in [files.certificate, files.key] where FileManager.default.fileExists(atPath: path) {

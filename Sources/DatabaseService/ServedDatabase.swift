@@ -3,6 +3,7 @@ import AccessControl
 import ConfigurationFile
 import Foundation
 import TLS
+import TextForms
 
 /// A database of the configuration, with everything derived that can be derived at start.
 public struct ServedDatabase: Sendable {
@@ -34,10 +35,10 @@ public struct ServedDatabase: Sendable {
     func complaint(_ text: String) -> ConfigurationError {
       ConfigurationError("database '\(configuration.name)': \(text)")
     }
-    guard let (host, port) = DatabaseConfiguration.split(configuration.uri) else {
+    guard let target = HostPort(configuration.uri) else {
       throw complaint("uri must be HOST:PORT")
     }
-    (self.host, self.port) = (host, port)
+    (host, port) = (target.host, target.port)
     serverName = configuration.serverName ?? host
     do {
       let ca = try configuration.caFile.map { path in

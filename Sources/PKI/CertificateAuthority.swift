@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Secrets
 import SwiftASN1
+import TextForms
 import X509
 
 /// Signs certificates of one kind. A certificate of one authority is never accepted for another's purpose.
@@ -13,7 +14,9 @@ public struct CertificateAuthority: Sendable {
     case database = "db"
   }
 
+  /// What it signs for.
   public let kind: Kind
+  /// Its own certificate.
   public let certificate: Certificate
   private let keyPair: KeyPair
 
@@ -56,7 +59,9 @@ public struct CertificateAuthority: Sendable {
     }
   }
 
+  /// Its certificate as PEM.
   public var certificatePEM: String { get throws { try certificate.serializeAsPEM().pemString } }
+  /// Its private key as PEM, to be stored.
   public var keyPEM: Secret { keyPair.pem }
 
   /// `sha256:` and the hex of the SHA-256 of the SubjectPublicKeyInfo.
@@ -148,8 +153,7 @@ public struct CertificateAuthority: Sendable {
 public func caPin(of certificate: Certificate) throws -> String {
   var serializer = DER.Serializer()
   try serializer.serialize(certificate.publicKey)
-  return "sha256:"
-    + SHA256.hash(data: serializer.serializedBytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  return "sha256:" + Hex.encode(SHA256.hash(data: serializer.serializedBytes))
 }
 
 /// The pin of a CA certificate in PEM.

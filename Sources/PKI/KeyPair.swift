@@ -35,6 +35,8 @@ public struct KeyPair: Sendable {
 
 /// A certificate or key that cannot be used.
 public struct PKIError: Error, Sendable, CustomStringConvertible {
+  /// What is wrong and the mend, in one line.
   public let description: String
+  /// An error with that text.
   public init(_ description: String) { self.description = description }
 }

@@ -4,10 +4,39 @@ import Secrets
 
 /// Files that only their owner may read: written whole or not at all, refused if others can read them.
 public enum PrivateFile {
-  /// Makes `path` a directory with mode 0700 if there is none.
+  /// Makes `path` a directory with mode 0700 if there is none, its parents likewise.
+  ///
+  /// - Throws: `PKIError` if that fails, or if what is there already is open to others (`checkDirectory`).
   public static func makeDirectory(_ path: String) throws {
-    try FileManager.default.createDirectory(
-      atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    try makeMissing(path)
+    try checkDirectory(path)
+  }
+
+  /// - Throws: `PKIError` with the command to type if `path` is no directory, belongs to another user or can be entered by
+  ///   others: whoever may write there could replace what is in it, and the names alone tell who is who.
+  public static func checkDirectory(_ path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw PKIError("cannot open \(path): \(String(cString: strerror(errno)))") }
+    guard status.st_mode & S_IFMT == S_IFDIR else { throw PKIError("\(path) is not a directory; move it away") }
+    guard status.st_uid == geteuid() else {
+      throw PKIError(
+        "\(path) belongs to user id \(status.st_uid), not to \(geteuid()); run 'chown -R \(geteuid()) \(path)'")
+    }
+    guard status.st_mode & 0o077 == 0 else {
+      throw PKIError(
+        "\(path) is open to others (mode \(String(status.st_mode & 0o777, radix: 8))); run 'chmod 700 \(path)'")
+    }
+  }
+
+  private static func makeMissing(_ path: String) throws {
+    func attempt() -> Int32 { mkdir(path, 0o700) == 0 || errno == EEXIST ? 0 : errno }
+    var failure = attempt()
+    let parent = (path as NSString).deletingLastPathComponent
+    if failure == ENOENT, !parent.isEmpty, parent != path {
+      try makeMissing(parent)
+      failure = attempt()
+    }
+    guard failure == 0 else { throw PKIError("cannot create \(path): \(String(cString: strerror(failure)))") }
   }
 
   /// Replaces `path` with `bytes`, mode 0600: written beside it, synced, then renamed (rename(2) is atomic).

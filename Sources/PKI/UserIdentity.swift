@@ -4,8 +4,11 @@ import X509
 
 /// Which database a certificate opens; fields left `nil` are the client's choice.
 public struct DatabaseRoute: Codable, Sendable, Equatable {
+  /// Name of the database in the cluster.
   public var service: String
+  /// The only database user it is good for.
   public var databaseUser: String?
+  /// The only database name it is good for.
   public var databaseName: String?
 
   public init(service: String, databaseUser: String? = nil, databaseName: String? = nil) {
@@ -17,10 +20,15 @@ public struct DatabaseRoute: Codable, Sendable, Equatable {
 
 /// Who a user certificate speaks for. Carried in a private extension as versioned JSON, never in split strings.
 public struct UserIdentity: Codable, Sendable, Equatable {
+  /// The user.
   public var username: String
+  /// Roles at the time of the login.
   public var roles: [String]
+  /// Traits at the time of the login.
   public var traits: [String: [String]]
+  /// The cluster that issued it.
   public var clusterName: String
+  /// The database it is for; `nil` for a login's certificate, which alone speaks for its user to the API.
   public var route: DatabaseRoute?
   /// End of validity of the certificate it was read from.
   public var notValidAfter: Date = .distantPast

@@ -1,11 +1,5 @@
 /// Builders of the messages Sallyport writes itself (PostgreSQL documentation, "Message Formats").
 public enum Encode {
-  /// Severity field of an ErrorResponse.
-  public enum Severity: String, Sendable {
-    case error = "ERROR"
-    case fatal = "FATAL"
-  }
-
   public static func sslRequest() -> [UInt8] { untyped([80_877_103]) }
 
   public static func cancelRequest(processID: UInt32, secret: [UInt8]) -> [UInt8] {
@@ -41,7 +35,8 @@ public enum Encode {
   /// The longest text of one field; longer ones are cut.
   private static let maximumField = 4096
 
-  public static func errorResponse(_ error: WireError, severity: Severity) -> [UInt8] {
+  /// An ErrorResponse that ends the connection: Sallyport's own errors all do.
+  public static func errorResponse(_ error: WireError) -> [UInt8] {
     var body: [UInt8] = []
     func field(_ code: Character, _ text: String?) {
       guard let text, let code = code.asciiValue else { return }
@@ -50,8 +45,8 @@ public enum Encode {
       body += text.utf8.prefix(maximumField).filter { $0 != 0 }
       body.append(0)
     }
-    field("S", severity.rawValue)
-    field("V", severity.rawValue)
+    field("S", "FATAL")
+    field("V", "FATAL")
     field("C", error.state.rawValue)
     field("M", error.message)
     field("D", error.detail)

@@ -1,5 +1,6 @@
 import Crypto
 import Secrets
+import TextForms
 
 /// The client's half of authentication towards a database, without I/O: messages in, answers out.
 ///
@@ -146,12 +147,8 @@ public struct ServerAuthentication {
     password.withBytes { inner.update(bufferPointer: $0) }
     inner.update(data: Array(user.utf8))
     var outer = Insecure.MD5()
-    outer.update(data: Array(hex(inner.finalize()).utf8))
+    outer.update(data: Array(Hex.encode(inner.finalize()).utf8))
     outer.update(data: salt)
-    return Array("md5".utf8) + Array(hex(outer.finalize()).utf8)
-  }
-
-  private func hex(_ bytes: some Sequence<UInt8>) -> String {
-    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    return Array("md5".utf8) + Array(Hex.encode(outer.finalize()).utf8)
   }
 }

@@ -3,7 +3,7 @@ public enum StartupRequest: Sendable {
   case ssl
   case gssEncryption
   case cancel(processID: UInt32, secret: [UInt8])
-  case startup(StartupParameters, minorVersion: UInt16)
+  case startup(StartupParameters)
 }
 
 /// Parser of the first packet (PostgreSQL documentation, "Message Formats": StartupMessage, SSLRequest, CancelRequest).
@@ -49,7 +49,7 @@ public enum StartupPacket {
       guard bytes.count >= length else { return nil }
       let minor = UInt16(truncatingIfNeeded: code)
       let body = UnsafeRawBufferPointer(rebasing: bytes[8..<length])
-      return (.startup(try StartupParameters(body, minorVersion: minor), minorVersion: minor), length)
+      return (.startup(try StartupParameters(body, minorVersion: minor)), length)
     }
   }
 

@@ -19,11 +19,12 @@ public final class Mailbox: Sendable {
 
   /// Hands `job` to the reactor. Callable from any thread.
   ///
+  /// - Parameter evenIfFull: for what must not be lost and is posted a few times in a reactor's life.
   /// - Returns: `false` if the mailbox is full; the job will not run.
   @discardableResult
-  public func post(_ job: @escaping Job) -> Bool {
+  public func post(evenIfFull: Bool = false, _ job: @escaping Job) -> Bool {
     let accepted = jobs.withLock { jobs in
-      guard jobs.count < capacity else { return false }
+      guard evenIfFull || jobs.count < capacity else { return false }
       jobs.append(job)
       return true
     }

@@ -43,7 +43,7 @@ public final class ReactorThread: Sendable {
 
   /// Asks the reactor to end its sessions and stop, and waits for it.
   public func stop() {
-    mailbox.post { $0.stop() }
+    mailbox.post(evenIfFull: true) { $0.stop() }
     finished.wait()
   }
 }

@@ -36,12 +36,14 @@ public struct SocketAddress: Sendable {
     }
   }
 
+  /// Bytes of the longest path of a Unix socket (unix(7)), the closing NUL not counted.
+  public static let maximumUnixPath = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
+
   /// A Unix socket at `path`; `nil` if the path is empty, too long for unix(7) or holds a NUL.
   public init?(unixPath path: String) {
     var address = sockaddr_un()
     let bytes = Array(path.utf8)
-    let capacity = MemoryLayout.size(ofValue: address.sun_path)
-    guard !bytes.isEmpty, bytes.count < capacity, !bytes.contains(0) else { return nil }
+    guard !bytes.isEmpty, bytes.count <= Self.maximumUnixPath, !bytes.contains(0) else { return nil }
     address.sun_family = sa_family_t(AF_UNIX)
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
     storage = sockaddr_storage()

@@ -182,8 +182,4 @@ public final class TLSSession {
 
   /// `TLSv1.3` and the like.
   public var protocolVersion: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
-  /// OpenSSL's name of the cipher suite.
-  public var cipherName: String {
-    SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { String(cString: $0) } ?? ""
-  }
 }

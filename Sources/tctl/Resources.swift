@@ -35,9 +35,7 @@ struct Create: AsyncParsableCommand {
       throw ToolError("\(name) cannot be read as text of at most 1 MiB")
     }
     do {
-      let roles = try Yams.load_all(yaml: text).compactMap { $0 }.map { document in
-        try YAMLDecoder().decode(Role.self, from: try Yams.dump(object: document))
-      }
+      let roles = try Self.documents(text).map { try YAMLDecoder().decode(Role.self, from: $0) }
       guard !roles.isEmpty else { throw ToolError("\(name) holds no resource") }
       return roles
     } catch let error as DecodingError {
@@ -47,6 +45,24 @@ struct Create: AsyncParsableCommand {
     } catch let error as RoleError {
       throw ToolError("\(name): \(error.description)")
     }
+  }
+
+  /// The documents of a file as nodes: read into values first, `1.20` would come back as `1.2` and `007` as `7`.
+  private static func documents(_ text: String) throws -> [Node] {
+    var documents = try Yams.compose_all(yaml: text)
+    var nodes: [Node] = []
+    while let node = documents.next() {
+      switch node {
+      // What `get` prints, in YAML and in JSON.
+      case .sequence(let list): nodes += list
+      // Nothing between two `---` lines.
+      case .scalar(let scalar) where scalar.string.isEmpty: break
+      default: nodes.append(node)
+      }
+    }
+    // A sequence cannot throw while it is walked over: it ends, and says why here.
+    if let error = documents.error { throw error }
+    return nodes
   }
 
   private static func explain(_ error: DecodingError) -> String {

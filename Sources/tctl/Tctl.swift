@@ -4,6 +4,7 @@ import ControlAPI
 import ControlClient
 import Foundation
 import PKI
+import TextForms
 
 /// The administrators' tool.
 @main

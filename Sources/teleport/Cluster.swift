@@ -13,6 +13,7 @@ import PKI
 import Reactor
 import Secrets
 import TLS
+import TextForms
 
 /// The services of one process, put together: any of auth, proxy and db.
 struct Cluster {
@@ -34,6 +35,7 @@ struct Cluster {
   ) async throws {
     ProcessLimits.apply()
     let directory = configuration.dataDirectory
+    try checkLength(of: directory)
     for folder in ["", "/log", "/run"] { try PrivateFile.makeDirectory(directory + folder) }
     let audit = try AuditLog(path: directory + "/log/events.log")
     let auth = try makeAuth(audit)
@@ -90,7 +92,7 @@ struct Cluster {
     let publicAddress = configuration.publicAddress
     let auth = try AuthServer(
       dataDirectory: configuration.dataDirectory,
-      clusterName: configuration.clusterName ?? DatabaseConfiguration.split(publicAddress)?.host ?? "localhost",
+      clusterName: configuration.clusterName ?? HostPort(publicAddress)?.host ?? "localhost",
       publicAddress: publicAddress, audit: audit,
       staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
       hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400))
@@ -158,6 +160,16 @@ struct Cluster {
       })
   }
 
+  /// Socket names have room for 107 bytes (unix(7)); beyond, the API could not be reached.
+  private func checkLength(of directory: String) throws {
+    let longest = HTTPServerSocket.longestClientPath(in: directory + "/run").utf8.count
+    let excess = longest - SocketAddress.maximumUnixPath
+    guard excess > 0 else { return }
+    throw ConfigurationError(
+      "data_dir \(directory) is too long for the names of its sockets; choose one of at most "
+        + "\(directory.utf8.count - excess) bytes")
+  }
+
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
 
   private func httpSocket(_ peers: PeerRegistry) -> HTTPServerSocket {
@@ -172,11 +184,11 @@ struct Cluster {
 
   private func diagnostics(_ lifecycle: Lifecycle, _ metrics: MetricsRegistry) throws -> DiagnosticsServer? {
     try configuration.diagAddress.map { text in
-      guard let (host, port) = DatabaseConfiguration.split(text) else {
+      guard let target = HostPort(text) else {
         throw ConfigurationError("diag_addr '\(text)' is not HOST:PORT")
       }
       return DiagnosticsServer(
-        host: host, port: port, health: lifecycle.health, registry: metrics, version: sallyportVersion)
+        host: target.host, port: target.port, health: lifecycle.health, registry: metrics, version: sallyportVersion)
     }
   }
 
@@ -188,7 +200,7 @@ struct Cluster {
       texts.append(configuration.membership.authListenAddress ?? fallback)
     }
     return try texts.compactMap { $0 }.map { text in
-      guard let (host, port) = DatabaseConfiguration.split(text), let address = SocketAddress(ip: host, port: port)
+      guard let target = HostPort(text), let address = SocketAddress(ip: target.host, port: target.port)
       else {
         throw ConfigurationError("'\(text)' is not an IP address and port to listen on, such as 0.0.0.0:3080")
       }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ConfigurationFile
 import Foundation
+import TextForms
 
 /// `teleport configure`: a first configuration for a cluster.
 struct Configure: ParsableCommand {
@@ -15,32 +16,39 @@ struct Configure: ParsableCommand {
 
   func run() throws {
     guard (certFile == nil) == (keyFile == nil) else { throw Failure("--cert-file and --key-file go together") }
-    let port = publicAddr.split(separator: ":").last.flatMap { UInt16($0) }
-    guard let port, publicAddr.contains(":") else { throw Failure("--public-addr must be HOST:PORT") }
-    var text = """
-      # Made by 'teleport configure'.
-      version: v3
-      teleport:
-        data_dir: "\(dataDir)"
-      auth_service:
-        enabled: "yes"
-        cluster_name: "\(clusterName)"
-      proxy_service:
-        enabled: "yes"
-        web_listen_addr: "0.0.0.0:\(port)"
-        public_addr: "\(publicAddr)"
-
-      """
-    if let certFile, let keyFile {
-      text += "  https_keypairs:\n    - cert_file: \"\(certFile)\"\n      key_file: \"\(keyFile)\"\n"
+    guard let publicAddress = HostPort(publicAddr) else {
+      throw Failure("--public-addr must be HOST:PORT or [IPv6]:PORT")
     }
-    text += "db_service:\n  enabled: \"no\"\n"
+    let text: String
     do {
+      text = try configurationText(publicAddress)
       _ = try TeleportConfiguration(yaml: text, file: "the new configuration")
     } catch let error as ConfigurationError {
       throw Failure(error.description)
     }
     try OutputFile(output).write(text)
+  }
+
+  private func configurationText(_ publicAddress: HostPort) throws -> String {
+    let quoted = ConfigurationWriter.quoted
+    var text = """
+      # Made by 'teleport configure'.
+      version: v3
+      teleport:
+        data_dir: \(try quoted(dataDir))
+      auth_service:
+        enabled: "yes"
+        cluster_name: \(try quoted(clusterName))
+      proxy_service:
+        enabled: "yes"
+        web_listen_addr: "0.0.0.0:\(publicAddress.port)"
+        public_addr: \(try quoted(publicAddress.description))
+
+      """
+    if let certFile, let keyFile {
+      text += "  https_keypairs:\n    - cert_file: \(try quoted(certFile))\n      key_file: \(try quoted(keyFile))\n"
+    }
+    return text + "db_service:\n  enabled: \"no\"\n"
   }
 }
 

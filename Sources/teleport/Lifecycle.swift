@@ -36,7 +36,7 @@ final class Lifecycle: Sendable {
     reload: @Sendable (TeleportConfiguration) throws -> TeleportConfiguration
   ) async {
     var configuration = configuration
-    ServiceLog.use(severity: configuration.logSeverity)
+    ServiceLog.use(configuration.log)
     health.becomeReady(gateway)
     enter(.ready, [.ready, .status(Self.summary(configuration))])
     let watchdog = Task { await feedWatchdog() }
@@ -50,7 +50,7 @@ final class Lifecycle: Sendable {
         tell([.reloading, .status("Reloading")])
         do {
           configuration = try reload(configuration)
-          ServiceLog.use(severity: configuration.logSeverity)
+          ServiceLog.use(configuration.log)
           logger.notice("configuration reloaded")
         } catch {
           logger.error("configuration not reloaded, the one in use stays: \(error)")

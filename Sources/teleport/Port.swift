@@ -10,6 +10,7 @@ import Reactor
 import Secrets
 import Synchronization
 import TLS
+import TextForms
 import TunnelWire
 
 /// Builds what the public port offers, anew whenever certificates or authorities change.
@@ -125,12 +126,12 @@ final class AuthTargets: Sendable {
 
   /// Resolves now; what was known stays if that fails.
   func refresh() {
-    guard let (host, port) = DatabaseConfiguration.split(server) else { return }
+    guard let target = HostPort(server) else { return }
     do {
-      let found = try Resolver.addresses(host: host, port: port)
-      targets.withLock { $0 = found.map { .init(address: $0, serverName: host) } }
+      let found = try Resolver.addresses(host: target.host, port: target.port)
+      targets.withLock { $0 = found.map { .init(address: $0, serverName: target.host) } }
     } catch {
-      logger.warning("the Auth Service's name \(host) cannot be resolved: \(error.message)")
+      logger.warning("the Auth Service's name \(target.host) cannot be resolved: \(error.message)")
     }
   }
 }

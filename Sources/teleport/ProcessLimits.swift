@@ -7,6 +7,8 @@ enum ProcessLimits {
     signal(SIGPIPE, SIG_IGN)
     var noCore = rlimit(rlim_cur: 0, rlim_max: 0)
     setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &noCore)
+    // What this process makes is its own, sockets too.
+    umask(0o077)
     // Each session takes two descriptors: as many as the administrator allows.
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }

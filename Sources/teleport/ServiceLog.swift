@@ -1,27 +1,19 @@
+import ConfigurationFile
 import Logging
 import Synchronization
 
-/// The process's log on stderr, with one severity for all loggers that a reload may change.
+/// The process's log, with one severity for all loggers that a reload may change.
 struct ServiceLog: LogHandler {
   private static let severity = Mutex(Logger.Level.info)
 
-  private var base: StreamLogHandler
+  private var base: LineLogHandler
 
-  init(label: String) {
-    base = .standardError(label: label)
-    base.logLevel = .trace
-  }
+  init(label: String, output: LogOutput) { base = LineLogHandler(label: label, output: output, logLevel: .trace) }
 
-  /// - Parameter severity: as in teleport.yaml.
-  static func use(severity: String) {
-    let level: Logger.Level =
-      switch severity.uppercased() {
-      case "DEBUG": .debug
-      case "WARN", "WARNING": .warning
-      case "ERROR": .error
-      default: .info
-      }
-    self.severity.withLock { $0 = level }
+  /// - Parameter configuration: its severity is one of swift-log's levels.
+  static func use(_ configuration: LogConfiguration) {
+    let level = Logger.Level(rawValue: configuration.severity) ?? .info
+    severity.withLock { $0 = level }
   }
 
   /// Loggers that set a level of their own (the HTTP servers do) are not made more talkative than that.

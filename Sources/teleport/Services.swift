@@ -8,6 +8,7 @@ import Gateway
 import Logging
 import PKI
 import Reactor
+import TextForms
 
 /// What runs in one process beside the gateway, from start to end.
 struct Services: Sendable {
@@ -79,7 +80,15 @@ struct Services: Sendable {
       isReady = true
       break
     }
-    guard isReady, let auth else { return try await group.next() ?? () }
+    guard isReady, let auth else {
+      // It ended before it began.
+      do {
+        try await group.next()
+      } catch {
+        throw ConfigurationError("the API cannot start in \(configuration.dataDirectory)/run: \(error)")
+      }
+      return
+    }
     try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
     group.addTask {
       // The local administrator's certificate lives for a day.
@@ -98,12 +107,12 @@ struct Services: Sendable {
     if configuration.isProxyEnabled { proxies.remove(configuration.publicAddress) }
     running.connect(
       to: proxies.sorted().compactMap { proxy in
-        guard let (host, port) = DatabaseConfiguration.split(proxy) else { return nil }
+        guard let target = HostPort(proxy) else { return nil }
         return AgentSettings(
-          proxy: proxy, serverName: host,
+          proxy: proxy, serverName: target.host,
           contexts: { [contexts] in (contexts.now.control, contexts.now.session) },
           databases: { authorizer.databaseNames },
-          resolve: { try Resolver.addresses(host: host, port: port) })
+          resolve: { try Resolver.addresses(host: target.host, port: target.port) })
       })
   }
 }

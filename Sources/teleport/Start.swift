@@ -4,6 +4,7 @@ import CoreMetrics
 import Diagnostics
 import Foundation
 import Logging
+import TextForms
 
 /// `teleport start`.
 struct Start: AsyncParsableCommand {
@@ -29,11 +30,12 @@ struct Start: AsyncParsableCommand {
 
   func run() async throws {
     let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment)
-    LoggingSystem.bootstrap { ServiceLog(label: $0) }
     let registry = MetricsRegistry(help: DiagnosticsServer.help)
     MetricsSystem.bootstrap(registry)
     do {
       let configuration = try load(path)
+      let output = try LogOutput(configuration.log)
+      LoggingSystem.bootstrap { ServiceLog(label: $0, output: output) }
       let lifecycle = try Lifecycle(configuration, file: path)
       try await Cluster(configuration).run(lifecycle, metrics: registry) { try load(path) }
     } catch let error as any CustomStringConvertible & Error {
@@ -48,7 +50,7 @@ extension Start {
     var configuration = try TeleportConfiguration.load(path: path)
     if let dataDir { configuration.dataDirectory = dataDir }
     if let diagAddr {
-      guard DatabaseConfiguration.split(diagAddr) != nil else { throw Failure("--diag-addr must be HOST:PORT") }
+      guard HostPort(diagAddr) != nil else { throw Failure("--diag-addr must be HOST:PORT") }
       configuration.diagAddress = diagAddr
     }
     if let pidFile { configuration.pidFile = pidFile }
@@ -61,7 +63,7 @@ extension Start {
       configuration.isProxyEnabled = names.contains("proxy")
       configuration.isDatabaseEnabled = names.contains("db")
     }
-    if debug { configuration.logSeverity = "DEBUG" }
+    if debug { configuration.log.severity = Logger.Level.debug.rawValue }
     return configuration
   }
 }

@@ -4,6 +4,7 @@ import ControlClient
 import Foundation
 import PKI
 import Secrets
+import TextForms
 
 struct Login: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Log in and store a short-lived certificate.")
@@ -14,7 +15,9 @@ struct Login: AsyncParsableCommand {
   @Option(help: "Read the password from a file, or from stdin with '-'.") var passwordFile: String?
   @OptionGroup var common: CommonOptions
 
-  private static let defaultPort = "3080"
+  private static let defaultPort: UInt16 = 3080
+  /// A year, in minutes.
+  private static let longestTTL = 366 * 24 * 60
 
   func run() async throws {
     try await runTool {
@@ -25,7 +28,16 @@ struct Login: AsyncParsableCommand {
       guard let user = user ?? environment["TELEPORT_USER"] else {
         throw ToolError("no user given", hint: "use --user=NAME")
       }
-      let address = proxy.contains(":") ? proxy : "\(proxy):\(Self.defaultPort)"
+      guard let address = HostPort(proxy, defaultPort: Self.defaultPort)?.description else {
+        throw ToolError("'\(proxy)' is not a proxy's address", hint: "write HOST:PORT or [IPv6]:PORT")
+      }
+      let seconds = try ttl.map { minutes in
+        // The cluster's roles decide in the end; this only keeps the sum in bounds.
+        guard (1...Self.longestTTL).contains(minutes) else {
+          throw ToolError("--ttl must be from 1 to \(Self.longestTTL) minutes")
+        }
+        return minutes * 60
+      }
       if common.insecure {
         FileHandle.standardError.write(Data("WARNING: the proxy's certificate is not verified\n".utf8))
       }
@@ -42,7 +54,7 @@ struct Login: AsyncParsableCommand {
         let request = LoginRequest(
           username: user, password: password.revealText() ?? "",
           signingRequestPEM: try key.signingRequestPEM(commonName: user),
-          ttlSeconds: ttl.map { $0 * 60 })
+          ttlSeconds: seconds)
         response = try await client.post("/v1/webapi/login", request)
       } catch {
         await client.shutDown()

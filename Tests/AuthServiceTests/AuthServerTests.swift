@@ -119,7 +119,7 @@ private func der(_ pem: String) -> [UInt8] {
       let invite = try server.addUser(UserListing(name: "bob", roles: [], traits: [:]), by: "test")
       #expect(throws: AuthError.self) { try server.acceptInvite(secret(invite), password: Secret(utf8: "short")) }
       #expect(throws: AuthError.self) {
-        try server.acceptInvite("0" + secret(invite).dropFirst(), password: Secret(utf8: password))
+        try server.acceptInvite("g" + secret(invite).dropFirst(), password: Secret(utf8: password))
       }
       // Of many at once, one wins.
       let winners = await withTaskGroup(of: Bool.self) { group in
@@ -135,7 +135,7 @@ private func der(_ pem: String) -> [UInt8] {
   @Test func joinTokens() async throws {
     try await withServer { server, _ in
       let token = try #require(try server.addToken(TokenRequest(roles: ["db"], ttlSeconds: 600), by: "test").token)
-      for wrong in [nil, "", "x", token + "x", "0" + token.dropFirst(), String(repeating: "a", count: 1 << 20)] {
+      for wrong in [nil, "", "x", token + "x", "g" + token.dropFirst(), String(repeating: "a", count: 1 << 20)] {
         #expect(throws: AuthError.self) { try server.join(service: "db", token: wrong) }
       }
       #expect(throws: AuthError.self) { try server.join(service: "proxy", token: token) }
@@ -179,6 +179,28 @@ private func der(_ pem: String) -> [UInt8] {
       #expect(throws: AuthError.self) {
         try server.addUser(UserListing(name: "../eve", roles: [], traits: [:]), by: "test")
       }
+    }
+  }
+
+  @Test func storedRoleThatCannotBeReadIsTheConcernOfItsHolders() async throws {
+    try await withServer { server, _ in
+      for name in ["good", "bad"] {
+        _ = try server.putRole(RoleRequest(role: Role(name: name, spec: .init()), force: false), by: "test")
+        _ = try server.addUser(UserListing(name: "has-\(name)", roles: [name], traits: [:]), by: "test")
+      }
+      try await server.state.database.write { database in
+        try database.execute(
+          sql: "UPDATE role SET json = replace(json, '\"db_users\":[]', '\"db_users\":[\"^($\"]') WHERE name = 'bad'")
+      }
+      func identity(_ role: String) -> UserIdentity {
+        UserIdentity(username: "has-\(role)", roles: [role], clusterName: "test")
+      }
+      _ = try server.checker(for: identity("good"))
+      #expect { try server.checker(for: identity("bad")) } throws: { error in
+        "\(error)".contains("role 'bad'") && (error as? AuthError)?.isForCaller == false
+      }
+      _ = try server.putRole(RoleRequest(role: Role(name: "bad", spec: .init()), force: true), by: "test")
+      _ = try server.checker(for: identity("bad"))
     }
   }
 

@@ -88,6 +88,80 @@ struct ConfigurationTests {
     }
   }
 
+  private static func database(_ settings: String) -> String {
+    "db_service:\n  databases:\n  - name: x\n    protocol: postgres\n    uri: h:1\n    \(settings)"
+  }
+
+  /// What someone relies on and is not there stops the start, with its line.
+  @Test(arguments: [
+    ("teleport:\n  connection_limits: {max_connections: 10}", 2, "connection_limits"),
+    ("teleport:\n  storage: {type: etcd}", 2, "type"),
+    ("teleport:\n  storage:\n    type: sqlite\n    path: /x", 4, "path"),
+    ("auth_service:\n  listen_addr: 0.0.0.0:3025", 2, "listen_addr"),
+    ("auth_service:\n  public_addr: [a:1]", 2, "public_addr"),
+    ("auth_service:\n  tokens: ['db:secret']", 2, "tokens"),
+    ("auth_service:\n  proxy_listener_mode: separate", 2, "proxy_listener_mode"),
+    ("proxy_service:\n  listen_addr: 0.0.0.0:3023", 2, "listen_addr"),
+    ("proxy_service:\n  tunnel_listen_addr: 0.0.0.0:3024", 2, "tunnel_listen_addr"),
+    ("proxy_service:\n  acme: {enabled: yes, email: a@b}", 2, "acme"),
+    ("proxy_service:\n  acme: {email: a@b}", 2, "acme"),
+    ("db_service:\n  resources: [{labels: {a: b}}]", 2, "resources"),
+    ("db_service:\n  aws: [{types: [redshift-serverless]}]", 2, "aws"),
+    (database("dynamic_labels: [{name: a, command: [b]}]"), 6, "dynamic_labels"),
+    (database("admin_user: {name: a}"), 6, "admin_user"), (database("admin_user: a"), 6, "admin_user"),
+    (database("aws: {redshift: {cluster_id: a}}"), 6, "redshift"),
+    (database("aws: {redshift_serverless: {endpoint_name: other}}"), 6, "endpoint_name"),
+    ("ssh_service: {enabled: yes}", 1, "ssh_service"), ("version: v3\nssh_service: {labels: {a: b}}", 2, "ssh_service"),
+    ("discovery_service: {aws: []}", 1, "discovery_service"),
+    ("teleport:\n  log: {severity: LOUD}", 2, "severity"), ("teleport:\n  log: {output: syslog}", 2, "output"),
+    ("teleport:\n  log: {output: log.txt}", 2, "output"), ("teleport:\n  log: {format: xml}", 2, "format"),
+    ("teleport:\n  log: {format: {output: json, extra_fields: [caller]}}", 2, "extra_fields"),
+    ("proxy_service:\n  web_listen_addr: ::1:3080", 2, "web_listen_addr"),
+    ("proxy_service:\n  postgres_listen_addr: '5432'", 2, "postgres_listen_addr"),
+    ("proxy_service:\n  public_addr: [good, 'https://bad']", 2, "public_addr"),
+    (
+      "proxy_service:\n  https_keypairs: [{key_file: a, cert_file: b}, {key_file: c, cert_file: d}]", 2,
+      "https_keypairs"
+    ),
+  ])
+  func whatIsNotImplementedIsRefused(yaml: String, line: Int, key: String) {
+    #expect { try load(yaml) } throws: { error in
+      "\(error)".hasPrefix("t.yaml:\(line): '\(key)' ") && !"\(error)".contains("\n")
+    }
+  }
+
+  @Test(arguments: [
+    "teleport: {connection_limits: {}, storage: {type: sqlite}}", "teleport: {connection_limits: , storage: }",
+    "auth_service: {tokens: [], proxy_listener_mode: multiplex}", "proxy_service: {acme: {enabled: no, email: a@b}}",
+    "proxy_service: {acme: {enabled: 'off'}, https_keypairs: []}", "db_service: {resources: [], aws: ~}",
+    database("dynamic_labels: []"), database("admin_user: {}"), database("aws: {redshift: {}}"),
+    "ssh_service: {enabled: 'no', commands: [{name: a}]}", "discovery_service: {enabled: false}",
+    "proxy_service: {public_addr: [good, '[::1]:443', 1.2.3.4]}",
+  ])
+  func whatChangesNothingIsAccepted(yaml: String) throws { _ = try load(yaml) }
+
+  @Test func endpointNamesThatAgreeWithTheUriAreAccepted() throws {
+    let host = "vpc-endpoint-abc.123456789012.us-east-1.redshift-serverless.amazonaws.com"
+    let settings = "aws: {redshift_serverless: {workgroup_name: w, endpoint_name: vpc}}"
+    _ = try load(Self.database(settings).replacing("h:1", with: "\(host):5439"))
+  }
+
+  @Test func logSettings() throws {
+    #expect(try load("version: v3").log == LogConfiguration())
+    for (written, read) in [
+      ("TRACE", "trace"), ("DEBUG", "debug"), ("info", "info"), ("NOTICE", "notice"), ("WARN", "warning"),
+      ("Warning", "warning"), ("ERROR", "error"), ("critical", "critical"),
+    ] {
+      #expect(try load("teleport: {log: {severity: \(written)}}").log.severity == read)
+    }
+    let log = try load("teleport: {log: {output: /var/log/x, format: json}}").log
+    #expect(log.output == .file("/var/log/x"))
+    #expect(log.format == .json)
+    #expect(try load("teleport: {log: {output: ~, format: null, severity: }}").log == LogConfiguration())
+    #expect(throws: ConfigurationError.self) { try load("teleport: {log: {output: '~'}}") }
+    #expect(try load("teleport: {log: {output: stdout, format: {output: text}}}").log.output == .stdout)
+  }
+
   @Test func deepNestingIsRefused() {
     let yaml = "a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)
     #expect { try load(yaml) } throws: { "\($0)".contains("nested deeper") }
@@ -111,6 +185,14 @@ struct ConfigurationTests {
       #expect(read.isDatabaseEnabled)
       #expect(!holdsCluster || read.webListenAddress == "0.0.0.0:3080")
     }
+    writer.holdsCluster = true
+    writer.proxy = "[2001:db8::1]:443"
+    let read = try TeleportConfiguration(yaml: try writer.text(), file: "written")
+    #expect(read.webListenAddress == "0.0.0.0:443")
+    #expect(read.publicAddresses == ["[2001:db8::1]:443"])
+    writer.proxy = "2001:db8::1:443"
+    #expect(throws: ConfigurationError.self) { try writer.text() }
+    writer.proxy = "localhost:3080"
     writer.token = "x\nauth_service: {}"
     #expect(throws: ConfigurationError.self) { try writer.text() }
   }

@@ -3,6 +3,8 @@
 import os
 import pathlib
 import re
+import shutil
+import stat
 import struct
 import subprocess
 import time
@@ -209,11 +211,46 @@ def test_no_secret_is_in_any_log(cluster, redshift):
 
 
 def test_files_are_private(cluster):
-    for root, folders, files in os.walk(cluster.data):
-        for name in folders + files:
-            path = os.path.join(root, name)
-            if not os.path.islink(path) and os.path.exists(path):
-                mode = os.stat(path).st_mode & 0o077
-                assert mode == 0 or os.stat(root).st_mode & 0o077 == 0, f"{path} is open to others"
-    assert os.stat(cluster.data / "state.sqlite").st_mode & 0o777 == 0o600
-    assert os.stat(cluster.data / "admin/admin.key").st_mode & 0o777 == 0o600
+    # Each for itself: that a folder is closed is a second wall, not the first.
+    seen = set()
+    for top in (cluster.data, cluster.home):
+        assert stat.S_IMODE(os.stat(top).st_mode) == 0o700
+        for root, folders, files in os.walk(top):
+            for name in folders + files:
+                path = os.path.join(root, name)
+                try:
+                    status = os.lstat(path)
+                except FileNotFoundError:
+                    continue  # the name of a connection, which lives for a moment
+                assert status.st_mode & 0o077 == 0, f"{path} is open to others: {stat.filemode(status.st_mode)}"
+                seen.add(os.path.relpath(path, top))
+    assert {"state.sqlite", "admin/admin.key", "run/api.sock", "log/events.log", "keys/localhost/alice"} <= seen
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
+def test_directories_open_to_others_are_refused(cluster, tmp_path, mode):
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(mode)
+    config = tmp_path / "teleport.yaml"
+    config.write_text(f"teleport: {{data_dir: {data}}}\n")
+    result = cluster.tool("teleport", "start", "-c", config)
+    assert result.returncode == 1 and f"run 'chmod 700 {data}'" in result.stderr and not os.listdir(data)
+    home = shutil.copytree(cluster.home, tmp_path / "home")
+    home.chmod(mode)
+    for command in (["status"], ["db", "ls"], ["login", f"--proxy=localhost:{cluster.port}", "--user=alice", "--password-file=-"]):
+        result = cluster.tool("tsh", *command, home=home, stdin=PASSWORD)
+        assert result.returncode == 1 and f"run 'chmod 700 {home}'" in result.stderr, (command, result)
+    home.chmod(0o700)
+    assert cluster.tool("tsh", "status", home=home).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_directories_of_others_are_refused(cluster, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    os.chown(data, 65534, 65534)
+    config = tmp_path / "teleport.yaml"
+    config.write_text(f"teleport: {{data_dir: {data}}}\n")
+    result = cluster.tool("teleport", "start", "-c", config)
+    assert result.returncode == 1 and "belongs to user id 65534" in result.stderr and "chown" in result.stderr

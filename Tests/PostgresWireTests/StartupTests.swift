@@ -26,7 +26,7 @@ private func parse(_ bytes: [UInt8]) throws -> (request: StartupRequest, consume
 }
 
 private func parameters(_ bytes: [UInt8]) throws -> StartupParameters {
-  guard case .startup(let parameters, _) = try #require(try parse(bytes)).request else {
+  guard case .startup(let parameters) = try #require(try parse(bytes)).request else {
     throw WireError(.internalError, "not a startup packet")
   }
   return parameters

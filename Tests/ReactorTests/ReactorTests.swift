@@ -151,11 +151,33 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     times.withLock { #expect($0.allSatisfy { $0 >= before }) }
   }
 
+  @Test func stopsThoughItsMailboxIsFull() throws {
+    let thread = try ReactorThread.start(index: 0) { _ in }
+    let (isBusy, goOn, hasStopped) = (
+      DispatchSemaphore(value: 0), DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)
+    )
+    thread.mailbox.post { _ in
+      isBusy.signal()
+      goOn.wait()
+    }
+    isBusy.wait()
+    while thread.mailbox.post({ _ in }) {}
+    Thread {
+      thread.stop()
+      hasStopped.signal()
+    }.start()
+    // The stop is asked for while there is no room; nothing tells when it has been.
+    usleep(100_000)
+    goOn.signal()
+    #expect(hasStopped.wait(timeout: .now() + 10) == .success)
+  }
+
   @Test func fullMailboxRefuses() throws {
     let mailbox = Mailbox(waker: try Waker(), capacity: 2)
     #expect(mailbox.post { _ in })
     #expect(mailbox.post { _ in })
     #expect(!mailbox.post { _ in })
+    #expect(mailbox.post(evenIfFull: true) { _ in })
   }
 
   @Test func staleHandlesNameNothing() throws {

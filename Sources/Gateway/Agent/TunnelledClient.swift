@@ -81,7 +81,7 @@ final class TunnelledClient: ClientLeg {
     address = request.clientAddress
     worker.tunnelled[request.session] = handle
     guard let (packet, used) = try StartupPacket.parse(request.startup), used == request.startup.count,
-      case .startup(let parameters, _) = packet
+      case .startup(let parameters) = packet
     else {
       throw WireError(.protocolViolation, "the proxy sent a malformed startup packet")
     }

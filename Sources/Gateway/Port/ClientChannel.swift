@@ -89,7 +89,7 @@ final class ClientChannel: ClientLeg {
       cancel(processID: processID, secret: secret)
       // Whatever came of it, the answer is the same: the end of the connection, over TLS with its close_notify.
       endSession("cancel request")
-    case .startup(let parameters, _):
+    case .startup(let parameters):
       guard stage == .startup else {
         refuse(
           WireError(

@@ -21,6 +21,13 @@ public struct HTTPServerSocket: Sendable {
     self.register = register
     self.remove = remove
   }
+
+  static func clientPath(in directory: String, _ number: UInt64) -> String {
+    "\(directory)/c-\(String(number, radix: 36))"
+  }
+
+  /// The longest name that a client socket in `directory` can get, to be checked before it is needed.
+  public static func longestClientPath(in directory: String) -> String { clientPath(in: directory, .max) }
 }
 
 /// Carries one decrypted HTTPS connection to the HTTP server on its private Unix socket.
@@ -33,8 +40,7 @@ final class HTTPBridge: HTTPLeg {
 
   static func open(_ server: HTTPServerSocket, _ caller: HTTPCaller, client: ClientChannel) -> HTTPBridge? {
     var random = SystemRandomNumberGenerator()
-    let name = "c-" + String(UInt64.random(in: .min ... .max, using: &random), radix: 36)
-    let path = "\(server.clientDirectory)/\(name)"
+    let path = HTTPServerSocket.clientPath(in: server.clientDirectory, .random(in: .min ... .max, using: &random))
     guard let local = SocketAddress(unixPath: path), let remote = SocketAddress(unixPath: server.socketPath),
       let descriptor = try? Sockets.open(AF_UNIX, boundTo: local)
     else { return nil }

@@ -69,7 +69,7 @@ class ClientLeg: TLSChannel {
     write(answer)
   }
   /// Tells the client why the session does not start or goes on; called at message boundaries only.
-  func announceEnd(_ error: WireError) { write(Encode.errorResponse(error, severity: .fatal)) }
+  func announceEnd(_ error: WireError) { write(Encode.errorResponse(error)) }
   /// The login is over, one way or the other. Called once or more.
   func loginOver() {}
 
