@@ -5,15 +5,19 @@ public struct AWSEnvironment: Sendable {
   public let variables: [String: String]
   public let transport: any HTTPTransport
   public let now: @Sendable () -> Date
+  /// Seconds that all signed calls of one login may take together, retries included.
+  public let callBudget: TimeInterval
 
   public init(
     variables: [String: String] = ProcessInfo.processInfo.environment,
     transport: any HTTPTransport = NetworkTransport(),
-    now: @escaping @Sendable () -> Date = { Date() }
+    now: @escaping @Sendable () -> Date = { Date() },
+    callBudget: TimeInterval = 10
   ) {
     self.variables = variables
     self.transport = transport
     self.now = now
+    self.callBudget = callBudget
   }
 
   /// A variable that is set and not empty.
