@@ -29,6 +29,10 @@ public struct MessageScanner: Sendable {
   /// Type byte of the latest message whose header is complete; 0 before the first.
   public private(set) var lastType: UInt8 = 0
 
+  /// After `scan` threw: how many bytes of that chunk come before the message it threw at. They may be relayed still,
+  /// and `isAtMessageBoundary` tells where that leaves the peer.
+  public private(set) var acceptedPrefix = 0
+
   public init(side: Side) { self.side = side }
 
   /// Whether the bytes so far end with a complete message.
@@ -48,6 +52,7 @@ public struct MessageScanner: Sendable {
         bodyRemaining -= skipped
       } else if headerCount == 0, end - position >= 5 {
         let length = UInt32(bigEndian: chunk.loadUnaligned(fromByteOffset: position + 1, as: UInt32.self))
+        acceptedPrefix = position
         try begin(chunk[position], length)
         position += 5
       } else {
@@ -59,10 +64,11 @@ public struct MessageScanner: Sendable {
         headerCount += 1
         position += 1
         guard headerCount == 5 else { continue }
-        let length = headerLength
+        // What an earlier chunk held of this header has been relayed: on failure the peer stays within a message.
+        acceptedPrefix = 0
+        try begin(headerType, headerLength)
         headerCount = 0
         headerLength = 0
-        try begin(headerType, length)
       }
       if bodyRemaining == 0, headerCount == 0, lastType == UInt8(ascii: "X"), side == .frontend {
         result.terminateEnd = position

@@ -50,17 +50,29 @@ struct MessageScannerTests {
       var fast = MessageScanner(side: .backend)
       var fastBroke = false
       var position = 0
+      var delivered = 0
+      var wholeMessages = 0
       while position < stream.count {
         let end = min(stream.count, position + Int.random(in: 1...9, using: &random))
         slow.feed(stream[position..<end])
         do {
           _ = try Array(stream[position..<end]).withUnsafeBytes { try fast.scan($0) }
+          delivered = end
         } catch {
           fastBroke = true
+          delivered = position + fast.acceptedPrefix
         }
+        wholeMessages = stream.count - slow.buffer.count - (stream.count - end)
         position = end
         guard fastBroke == slow.isBroken else { return #expect(fastBroke == slow.isBroken) }
-        if fastBroke { break }
+        if fastBroke {
+          // Either exactly the whole messages were let through, or an earlier chunk cut the bad header.
+          guard fast.isAtMessageBoundary == (delivered == wholeMessages), (0..<5).contains(delivered - wholeMessages)
+          else {
+            return #expect((delivered, fast.isAtMessageBoundary) == (wholeMessages, true))
+          }
+          break
+        }
         guard fast.isAtMessageBoundary == slow.buffer.isEmpty else {
           return #expect(fast.isAtMessageBoundary == slow.buffer.isEmpty)
         }
