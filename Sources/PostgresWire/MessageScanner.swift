@@ -16,7 +16,7 @@ public struct MessageScanner: Sendable {
   }
 
   /// PostgreSQL's PQ_LARGE_MESSAGE_LIMIT: no message is longer, in bytes.
-  public static let largeLimit: UInt32 = 0x3fff_ffff
+  public static let largeLimit: UInt32 = 0x3fff_fffe
   /// PostgreSQL's PQ_SMALL_MESSAGE_LIMIT for frontend messages that carry only a name or a flag.
   public static let smallLimit: UInt32 = 10_000
 

@@ -1,7 +1,6 @@
 """What roles forbid is refused on the wire too, whatever the certificate leaves open. Numbers: docs/security.md."""
 
 import json
-import os
 import re
 import subprocess
 
@@ -10,7 +9,7 @@ import pytest
 
 from conftest import USER, wait_until
 from scripted_server import scripted_server
-from test_refusals import log_in, read_all, secure, sqlstate, startup
+from test_refusals import log_in, read_all, read_until_ready, secure, sqlstate, startup
 
 
 def denied(cluster, certificate, user, name):
@@ -91,10 +90,7 @@ def test_13_replication_that_a_role_allows(cluster, redshift):
     identify = ["psql", "-XAtc", "IDENTIFY_SYSTEM"]
 
     def run(database):
-        environment = {**os.environ, **database.environment}
-        environment["PGSERVICE"] = "x"
-        dsn = f"{database.dsn} replication=database"
-        return subprocess.run([*identify, dsn], env=dict(os.environ), capture_output=True, text=True)
+        return subprocess.run([*identify, f"{database.dsn} replication=database"], capture_output=True, text=True)
 
     role = json.dumps({
         "kind": "role", "version": "v5", "metadata": {"name": "wire-replication"},
@@ -128,12 +124,9 @@ FORGERIES = [
 @pytest.mark.parametrize("value", FORGERIES)
 def test_29_forged_application_names(cluster, redshift, value):
     before = len((cluster.data / "log/events.log").read_bytes().splitlines())
-    connection = secure(cluster, redshift)
-    with connection:
+    with secure(cluster, redshift) as connection:
         connection.sendall(startup(("user", USER), ("database", "dev"), ("application_name", value)))
-        data = b""
-        while b"Z\0\0\0\x05" not in data:
-            data += connection.recv(65536)
+        read_until_ready(connection)
         connection.sendall(b"X\0\0\0\x04")
     path = cluster.data / "log/events.log"
     wait_until(lambda: len(path.read_bytes().splitlines()) >= before + 2, "start and end of the session", 5)

@@ -88,9 +88,11 @@ import Testing
   }
 
   @Test func keysThatCannotBeDerivedEndTheLogin() throws {
-    let scene = try Scene(deriveKeys: { (_) throws(AuthenticationFailure) in
+    let refuse: @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys = {
+      _ throws(AuthenticationFailure) in
       throw .refused("the keys cannot be derived", hint: nil)
-    }) { database, context in
+    }
+    let scene = try Scene(deriveKeys: refuse) { database, context in
       try database.acceptLogin(context)
       database.send(Say.scram)
       let first = String(decoding: database.receive() ?? [], as: UTF8.self)
