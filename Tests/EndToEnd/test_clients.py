@@ -12,7 +12,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from conftest import USER
+from conftest import BIN, USER, wait_until
 
 
 def connect(redshift, **options):
@@ -152,6 +152,19 @@ def test_psql_is_cancelled_by_ctrl_c_in_the_clear(redshift):
         ["psql", "-Xc", "select pg_sleep(60)"], env={**os.environ, **redshift.environment}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True)
     time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert "canceling statement due to user request" in errors
+
+
+def test_ctrl_c_reaches_psql_under_tsh(cluster):
+    """tsh becomes psql; what the tool's threads had blocked must not stay blocked."""
+    process = subprocess.Popen(
+        [BIN / "tsh", "db", "connect", "redshift", f"--db-user={USER}", "--db-name=dev", "--", "-Xc", "select pg_sleep(60)"],
+        env={**cluster.environment, "TELEPORT_HOME": str(cluster.home)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with cluster.admin() as admin:
+        sleeping = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
+        wait_until(lambda: admin.execute(sleeping).fetchone()[0] == 1, "the query to run")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert "canceling statement due to user request" in errors
