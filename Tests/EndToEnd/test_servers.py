@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import socket
 import ssl
 import struct
 import time
@@ -9,11 +10,11 @@ import time
 import psycopg
 import pytest
 
-from conftest import USER
+from conftest import USER, wait_until
 from scram import ScramServer
 from scripted_server import AUTHENTICATION_OK, KEY, READY, message, redshift_digest, scripted_server
 from test_faults import resident_kb
-from test_refusals import read_all, secure, sqlstate, startup
+from test_refusals import finish_login, read_all, secure, sqlstate, startup
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,28 @@ def test_39_sudden_ends(cluster, scripted):
     assert "closed the connection during the login" in connect_fails(cluster, scripted, lambda talk: talk.secure())
 
 
+@pytest.mark.parametrize("end", ["reset", "close"])
+def test_39_sudden_ends_in_a_query(cluster, scripted, end):
+    def script(talk):
+        talk.secure()
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        talk.read_message()
+        if end == "reset":
+            talk.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Without a goodbye of TLS either.
+        talk.connection.close()
+
+    before = len(cluster.audit())
+    with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
+        finish_login(connection)
+        connection.sendall(message(b"Q", b"select 1\0"))
+        answer = read_all(connection)
+    assert errors == [] and answer[:1] == b"E" and sqlstate(answer) == "08006"
+    wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end", 5)
+    start, ended = cluster.audit()[before:]
+    assert start["success"] and ended["message"] == "database closed the connection"
+
+
 def test_39_silence_at_each_stage_ends_after_ten_seconds(cluster, scripted):
     def before_the_tls_answer(talk):
         talk.drain()
@@ -219,10 +242,7 @@ def relayed(cluster, scripted, *parts):
         talk.drain()
 
     with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
-        connection.sendall(startup(("user", USER), ("database", "dev")))
-        data = b""
-        while not data.endswith(READY):
-            data += connection.recv(65536)
+        finish_login(connection)
         connection.sendall(message(b"Q", b"select 1\0"))
         answer = read_all(connection)
     assert errors == []
@@ -279,10 +299,7 @@ def test_40_floods_of_parameters_and_notices_in_the_session(cluster, scripted):
         talk.drain()
 
     with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
-        connection.sendall(startup(("user", USER), ("database", "dev")))
-        data = b""
-        while not data.endswith(READY):
-            data += connection.recv(65536)
+        finish_login(connection)
         before = resident_kb(cluster)
         connection.sendall(message(b"Q", b"select 1\0"))
         time.sleep(2)
