@@ -23,7 +23,7 @@ end-to-end: build
 	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/AWSEmulator Tests/EndToEnd
 
 sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitizer
-	swift test --sanitize=address --scratch-path .build-asan
+	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --sanitize=address --scratch-path .build-asan
 	swift test --sanitize=thread --scratch-path .build-tsan
 
 bench: build ## Side by side: direct, PgBouncer, Sallyport

@@ -3,19 +3,19 @@ import Foundation
 /// Signs and sends requests with the retry rules of the SDKs' standard mode, for one chain of calls. Thread-safe.
 struct AWSCaller: Sendable {
   let environment: AWSEnvironment
-  /// When the whole chain has to be through; monotonic, so that no change of the clock stretches it.
-  private let deadline: ContinuousClock.Instant
+  /// When the whole chain has to be through, in terms of the environment's uptime.
+  private let deadline: TimeInterval
 
   private static let attempts = 3
   private static let perTry: TimeInterval = 5
 
   init(environment: AWSEnvironment) {
     self.environment = environment
-    deadline = .now + .seconds(environment.callBudget)
+    deadline = environment.uptime() + environment.callBudget
   }
 
   /// Seconds that are left for the chain.
-  private var remaining: TimeInterval { max(0, (deadline - .now) / .seconds(1)) }
+  private var remaining: TimeInterval { max(0, deadline - environment.uptime()) }
 
   /// Sends until an answer comes that is not worth a retry, or the chain's time is over.
   ///

@@ -32,8 +32,8 @@ public actor RedshiftServerlessAuthenticator {
   private enum Entry {
     case ready(DatabaseCredentials, until: Date)
     case failed(AWSError, until: Date)
-    /// Nobody joins it after `until`: whatever it hangs on must not become everybody's.
-    case underway(Task<DatabaseCredentials, any Error>, until: ContinuousClock.Instant)
+    /// Nobody joins it after `until` (an uptime): whatever it hangs on must not become everybody's.
+    case underway(Task<DatabaseCredentials, any Error>, until: TimeInterval)
   }
 
   private let maximumEntries: Int
@@ -63,7 +63,7 @@ public actor RedshiftServerlessAuthenticator {
       return (credentials, true)
     case .failed(let error, let until) where until > environment.now():
       throw error
-    case .underway(let task, let until) where until > .now:
+    case .underway(let task, let until) where until > environment.uptime():
       return (try await task.value, true)
     case .underway(let task, _):
       task.cancel()
@@ -73,7 +73,7 @@ public actor RedshiftServerlessAuthenticator {
       try await Self.fetch(login, Self.sessionName(sessionName), environment, sources)
     }
     // The signed calls' budget, and as much again to find this host's own credentials.
-    remember(.underway(task, until: .now + .seconds(2 * environment.callBudget)), for: login)
+    remember(.underway(task, until: environment.uptime() + 2 * environment.callBudget), for: login)
     do {
       let credentials = try await task.value
       settle(task, .ready(credentials, until: keepUntil(credentials)), for: login)
