@@ -40,6 +40,7 @@ struct Scene {
   let authorizer: OpenAuthorizer
   let client: TLSPeer
   private let running: RunningGateway
+  private let databaseIsOver = DispatchSemaphore(value: 0)
 
   /// - Parameters:
   ///   - adjust: changes the gateway's settings.
@@ -62,7 +63,8 @@ struct Scene {
 
     let listener = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
     let databaseAddress = try #require(Sockets.localAddress(listener))
-    Thread {
+    Thread { [databaseIsOver] in
+      defer { databaseIsOver.signal() }
       var entry = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
       poll(&entry, 1, 20_000)
       let descriptor = accept(listener, nil, nil)
@@ -103,7 +105,11 @@ struct Scene {
     client.send(startup)
   }
 
-  func end() { running.stop() }
+  /// Stops the gateway and waits for the database's script, which the gateway's end ends.
+  func end() {
+    running.stop()
+    databaseIsOver.wait()
+  }
 }
 
 /// What a database says in a login; see PostgreSQL's "Message Formats".
