@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end demo bench fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize demo bench fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,10 @@ unit: prerequisites
 end-to-end: build
 	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/AWSEmulator Tests/EndToEnd
 
+sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitizer
+	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --sanitize=address --scratch-path .build-asan
+	swift test --sanitize=thread --scratch-path .build-tsan
+
 bench: build ## Side by side: direct, PgBouncer, Sallyport
 	.venv/bin/python Benchmarks/bench.py
 
@@ -32,4 +36,4 @@ lint: ## Check the format
 	swift format lint --strict --configuration .swift-format -r Package.swift Sources Tests
 
 clean: ## Remove what builds made
-	rm -rf .build .venv
+	rm -rf .build .build-asan .build-tsan .venv

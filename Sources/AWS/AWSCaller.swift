@@ -2,15 +2,24 @@ import Foundation
 import Metrics
 import Synchronization
 
-/// Signs and sends requests with the retry rules of the SDKs' standard mode. Thread-safe.
+/// Signs and sends requests with the retry rules of the SDKs' standard mode, for one chain of calls. Thread-safe.
 struct AWSCaller: Sendable {
   let environment: AWSEnvironment
+  /// When the whole chain has to be through, in terms of the environment's uptime.
+  private let deadline: TimeInterval
 
   private static let attempts = 3
-  private static let budget: TimeInterval = 10
   private static let perTry: TimeInterval = 5
 
-  /// Sends until an answer comes that is not worth a retry.
+  init(environment: AWSEnvironment) {
+    self.environment = environment
+    deadline = environment.uptime() + environment.callBudget
+  }
+
+  /// Seconds that are left for the chain.
+  private var remaining: TimeInterval { max(0, deadline - environment.uptime()) }
+
+  /// Sends until an answer comes that is not worth a retry, or the chain's time is over.
   ///
   /// - Parameter operation: what the call is counted as; see `DiagnosticsServer`.
   /// - Parameter readError: reads the service's error code and message from an answer that is not 2xx.
@@ -46,7 +55,6 @@ struct AWSCaller: Sendable {
   ) async throws -> HTTPAnswer {
     let url = try environment.endpoint(service: service, region: region)
     let signer = SigV4Signer(service: service, region: region)
-    let start = environment.now()
     var skew: TimeInterval = 0
     var attempt = 1
     while true {
@@ -55,7 +63,13 @@ struct AWSCaller: Sendable {
         at: environment.now() + skew)
       var failure: AWSError
       do {
-        let answer = try await environment.transport.send(request, timeout: Self.perTry)
+        let timeout = min(Self.perTry, remaining)
+        guard timeout > 0 else {
+          throw AWSError(
+            "Timeout", "AWS took longer than \(Int(environment.callBudget.rounded(.up))) s over all calls of a login",
+            mend: "Try again; check the network between this host and AWS if it persists.")
+        }
+        let answer = try await environment.transport.send(request, timeout: timeout)
         if (200..<300).contains(answer.status) { return answer }
         failure =
           (300..<400).contains(answer.status)
@@ -72,12 +86,9 @@ struct AWSCaller: Sendable {
       } catch let error as AWSError {
         failure = error
       }
-      guard failure.isTransient, attempt < Self.attempts, environment.now().timeIntervalSince(start) < Self.budget
-      else {
-        throw failure
-      }
       // Full jitter: clients that failed together do not come back together.
       let pause = Double.random(in: 0...min(1, 0.1 * pow(2, Double(attempt))))
+      guard failure.isTransient, attempt < Self.attempts, pause < remaining else { throw failure }
       try await Task.sleep(for: .seconds(pause))
       attempt += 1
     }

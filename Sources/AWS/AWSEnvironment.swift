@@ -5,15 +5,23 @@ public struct AWSEnvironment: Sendable {
   public let variables: [String: String]
   public let transport: any HTTPTransport
   public let now: @Sendable () -> Date
+  /// Seconds since some moment, monotonic: limits are counted on it, so that no change of the clock stretches them.
+  public let uptime: @Sendable () -> TimeInterval
+  /// Seconds that all signed calls of one login may take together, retries included.
+  public let callBudget: TimeInterval
 
   public init(
     variables: [String: String] = ProcessInfo.processInfo.environment,
     transport: any HTTPTransport = NetworkTransport(),
-    now: @escaping @Sendable () -> Date = { Date() }
+    now: @escaping @Sendable () -> Date = { Date() },
+    uptime: @escaping @Sendable () -> TimeInterval = { ProcessInfo.processInfo.systemUptime },
+    callBudget: TimeInterval = 10
   ) {
     self.variables = variables
     self.transport = transport
     self.now = now
+    self.uptime = uptime
+    self.callBudget = callBudget
   }
 
   /// A variable that is set and not empty.

@@ -18,6 +18,7 @@ public struct HTTPAnswer: Sendable {
 
 /// Sends requests: over the network, or scripted in tests.
 public protocol HTTPTransport: Sendable {
+  /// - Parameter timeout: seconds until the whole answer is there, body included.
   /// - Throws: `AWSError` with code `Timeout` or `InvalidResponse`.
   func send(_ request: AWSRequest, timeout: TimeInterval) async throws -> HTTPAnswer
 }
@@ -49,10 +50,16 @@ public final class NetworkTransport: HTTPTransport {
     }
     if !request.body.isEmpty { message.body = .bytes(request.body) }
     do {
-      let response = try await client.execute(message, timeout: .milliseconds(Int64(timeout * 1000)))
-      let body = try await response.body.collect(upTo: Self.maximumBody)
-      let headers = Dictionary(response.headers.map { ($0.name.lowercased(), $0.value) }) { first, _ in first }
-      return HTTPAnswer(status: Int(response.status.code), headers: headers, body: Array(body.readableBytesView))
+      return try await withTimeLimit(timeout) { [client, message] in
+        // The client's own limit ends with the head of the answer: a body may dribble for ever.
+        let response = try await client.execute(message, timeout: .milliseconds(Int64(timeout * 1000)))
+        let body = try await response.body.collect(upTo: Self.maximumBody)
+        let headers = Dictionary(response.headers.map { ($0.name.lowercased(), $0.value) }) { first, _ in first }
+        return HTTPAnswer(status: Int(response.status.code), headers: headers, body: Array(body.readableBytesView))
+      }
+    } catch is TimeLimitError {
+      throw AWSError(
+        "Timeout", "no complete answer from \(request.url.host ?? "AWS") within \(Int(timeout.rounded(.up))) s")
     } catch is NIOTooManyBytesError {
       throw AWSError("InvalidResponse", "the answer of \(request.url.host ?? "AWS") is larger than 1 MiB")
     } catch let error as HTTPClientError {

@@ -33,21 +33,22 @@ public actor RedshiftServerlessAuthenticator {
   private enum Entry {
     case ready(DatabaseCredentials, until: Date)
     case failed(AWSError, until: Date)
-    case underway(Task<DatabaseCredentials, any Error>)
+    /// Nobody joins it after `until` (an uptime): whatever it hangs on must not become everybody's.
+    case underway(Task<DatabaseCredentials, any Error>, until: TimeInterval)
   }
 
-  private static let maximumEntries = 10_000
+  private let maximumEntries: Int
   private static let margin: TimeInterval = 60
   private static let failureMemory: TimeInterval = 1
-
   private let environment: AWSEnvironment
   private let sources: CredentialSources
   private var entries: [DatabaseLogin: Entry] = [:]
   /// Least recently made first.
   private var order: [DatabaseLogin] = []
 
-  public init(environment: AWSEnvironment) {
+  public init(environment: AWSEnvironment, maximumEntries: Int = 10_000) {
     self.environment = environment
+    self.maximumEntries = maximumEntries
     sources = CredentialSources(environment: environment)
   }
 
@@ -65,29 +66,38 @@ public actor RedshiftServerlessAuthenticator {
     case .failed(let error, let until) where until > environment.now():
       Self.count("recent_failure")
       throw error
-    case .underway(let task):
+    case .underway(let task, let until) where until > environment.uptime():
       Self.count("joined")
       return (try await task.value, true)
+    case .underway(let task, _):
+      task.cancel()
     default: break
     }
     Self.count("miss")
     let task = Task { [environment, sources] in
       try await Self.fetch(login, Self.sessionName(sessionName), environment, sources)
     }
-    remember(.underway(task), for: login)
+    // The signed calls' budget, and as much again to find this host's own credentials.
+    remember(.underway(task, until: environment.uptime() + 2 * environment.callBudget), for: login)
     do {
       let credentials = try await task.value
-      entries[login] = .ready(credentials, until: keepUntil(credentials))
+      settle(task, .ready(credentials, until: keepUntil(credentials)), for: login)
       return (credentials, false)
     } catch {
       let failure = error as? AWSError ?? AWSError("Timeout", "\(error)")
-      entries[login] = .failed(failure, until: environment.now() + Self.failureMemory)
+      settle(task, .failed(failure, until: environment.now() + Self.failureMemory), for: login)
       throw failure
     }
   }
 
   private static func count(_ result: String) {
     Counter(label: "sallyport_credential_cache_total", dimensions: [("result", result)]).increment()
+  }
+
+  /// Puts the outcome of `task` in its place, if it still has one: not evicted, and no other started there since.
+  private func settle(_ task: Task<DatabaseCredentials, any Error>, _ outcome: Entry, for login: DatabaseLogin) {
+    guard case .underway(let current, _) = entries[login], current == task else { return }
+    remember(outcome, for: login)
   }
 
   private func keepUntil(_ credentials: DatabaseCredentials) -> Date {
@@ -97,24 +107,25 @@ public actor RedshiftServerlessAuthenticator {
 
   private func remember(_ entry: Entry, for login: DatabaseLogin) {
     if entries.updateValue(entry, forKey: login) == nil { order.append(login) }
-    while order.count > Self.maximumEntries { entries[order.removeFirst()] = nil }
+    while order.count > maximumEntries { entries[order.removeFirst()] = nil }
   }
 
   private static func fetch(
     _ login: DatabaseLogin, _ sessionName: String, _ environment: AWSEnvironment, _ sources: CredentialSources
   ) async throws -> DatabaseCredentials {
+    let own = try await sources.credentials()
+    let caller = AWSCaller(environment: environment)
     do {
-      return try await chain(login, sessionName, environment, try await sources.credentials())
+      return try await chain(login, sessionName, caller, own)
     } catch let error as AWSError where error.isExpiredToken {
       await sources.forget()
-      return try await chain(login, sessionName, environment, try await sources.credentials())
+      return try await chain(login, sessionName, caller, try await sources.credentials())
     }
   }
 
   private static func chain(
-    _ login: DatabaseLogin, _ sessionName: String, _ environment: AWSEnvironment, _ own: AWSCredentials
+    _ login: DatabaseLogin, _ sessionName: String, _ caller: AWSCaller, _ own: AWSCredentials
   ) async throws -> DatabaseCredentials {
-    let caller = AWSCaller(environment: environment)
     let sts = STSClient(caller: caller, region: login.region)
     var credentials = own
     if let role = login.assumeRole {

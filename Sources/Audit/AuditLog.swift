@@ -19,6 +19,8 @@ public struct AuditEvent: Codable, Sendable {
   public var databaseName: String?
   public var databaseUser: String?
   public var clientAddress: String?
+  /// What the client program calls itself: PostgreSQL's application_name, as in Teleport.
+  public var userAgent: String?
   public var name: String?
   public var bytesFromClient: UInt64?
   public var bytesFromServer: UInt64?
@@ -32,6 +34,7 @@ public struct AuditEvent: Codable, Sendable {
     case databaseName = "db_name"
     case databaseUser = "db_user"
     case clientAddress = "addr.remote"
+    case userAgent = "user_agent"
     case bytesFromClient = "bytes_received"
     case bytesFromServer = "bytes_sent"
   }
@@ -44,8 +47,8 @@ public struct AuditEvent: Codable, Sendable {
 
 /// The append-only record: one JSON object a line in a file that only its owner may read.
 ///
-/// JSON escapes line ends and control characters, so no field can forge a second record. Thread-safe; writes happen in
-/// order on a queue of its own, never on a reactor.
+/// JSON escapes line ends and control characters, `escapedForTerminals` the rest that some reader takes for them, so no
+/// field can forge a second record. Thread-safe; writes happen in order on a queue of its own, never on a reactor.
 public final class AuditLog: Sendable {
   private let descriptor: Int32
   private let queue = DispatchQueue(label: "sallyport.audit")
@@ -73,7 +76,7 @@ public final class AuditLog: Sendable {
         let encoder = JSONEncoder()
         encoder.dateEncodingStrategy = .iso8601
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        var line = try encoder.encode(event.bounded())
+        var line = escapedForTerminals(try encoder.encode(event.bounded()))
         line.append(UInt8(ascii: "\n"))
         // One write(2) with O_APPEND: records of two writers cannot mix.
         let count = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }

@@ -277,7 +277,8 @@ unsigned int platform_tls_end_point(SSL *ssl, uint8_t *digest, unsigned int capa
   if (certificate == NULL || capacity < EVP_MAX_MD_SIZE) return 0;
   int signature_digest = NID_undef;
   unsigned int count = 0;
-  if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &signature_digest, NULL)) {
+  // Unlike OBJ_find_sigid_algs this knows RSA-PSS, whose hash is a parameter; Ed25519 has none and so no binding.
+  if (X509_get_signature_info(certificate, &signature_digest, NULL, NULL, NULL)) {
     if (signature_digest == NID_md5 || signature_digest == NID_sha1) signature_digest = NID_sha256;
     const EVP_MD *method = EVP_get_digestbynid(signature_digest);
     if (method == NULL || !X509_digest(certificate, method, digest, &count)) count = 0;

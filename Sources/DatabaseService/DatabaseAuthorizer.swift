@@ -52,11 +52,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   public func userName(certificate: [UInt8]) -> String? { try? identify(certificate).username }
 
+  /// Characters of application_name that are recorded; PostgreSQL itself keeps 63 bytes.
+  private static let maximumUserAgent = 256
+
   public func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
     var event = AuditEvent("db.session.start", code: "TDB00W")
     event.databaseUser = request.user
     event.databaseName = request.database
     event.clientAddress = request.clientAddress
+    event.userAgent = request.applicationName.map { String($0.prefix(Self.maximumUserAgent)) }
     do {
       return .success(.database(try await grant(request, &event)))
     } catch {
@@ -145,7 +149,9 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     return SessionGrant(
       sessionID: sessionID, addresses: addresses, tls: database.tls, serverName: database.serverName, user: user,
       database: request.database, password: password, isPasswordCached: isCached,
-      deriveKeys: { [password] derivation in keys.keys(for: derivation, password: password) },
+      deriveKeys: { [password] derivation throws(AuthenticationFailure) in
+        try keys.keys(for: derivation, password: password)
+      },
       idleTimeout: checker.clientIdleTimeout.map { UInt64($0) * 1000 },
       lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil)
   }

@@ -16,13 +16,13 @@ final class ScramKeyCache: Sendable {
   private static let maximumEntries = 256
   private let entries = Mutex<[Entry]>([])
 
-  func keys(for derivation: ScramDerivation, password: Secret?) -> ScramKeys {
-    guard let password else { return derivation.run() }
+  func keys(for derivation: ScramDerivation, password: Secret?) throws(AuthenticationFailure) -> ScramKeys {
+    guard let password else { return try derivation.run() }
     let known = entries.withLock { entries in
       entries.first { $0.password === password && $0.salt == derivation.salt && $0.iterations == derivation.iterations }
     }
     if let known { return known.keys }
-    let keys = derivation.run()
+    let keys = try derivation.run()
     entries.withLock { entries in
       if entries.count >= Self.maximumEntries { entries.removeFirst() }
       entries.append(Entry(password: password, salt: derivation.salt, iterations: derivation.iterations, keys: keys))

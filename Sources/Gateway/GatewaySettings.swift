@@ -20,6 +20,8 @@ public struct GatewaySettings: Sendable {
   public var startupDeadline: UInt64 = 10_000
   /// Milliseconds from there to the database's ReadyForQuery.
   public var loginDeadline: UInt64 = 30_000
+  /// Milliseconds a connected database may be silent whenever the login waits for it.
+  public var databaseDeadline: UInt64 = 10_000
   /// Milliseconds a peer may leave our bytes unread before its session is ended.
   public var stallDeadline: UInt64 = 600_000
 

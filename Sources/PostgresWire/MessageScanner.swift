@@ -14,7 +14,7 @@ public struct MessageScanner: Sendable {
   }
 
   /// PostgreSQL's PQ_LARGE_MESSAGE_LIMIT: no message is longer, in bytes.
-  public static let largeLimit: UInt32 = 0x3fff_ffff
+  public static let largeLimit: UInt32 = 0x3fff_fffe
   /// PostgreSQL's PQ_SMALL_MESSAGE_LIMIT for frontend messages that carry only a name or a flag.
   public static let smallLimit: UInt32 = 10_000
 
@@ -33,6 +33,9 @@ public struct MessageScanner: Sendable {
   public private(set) var cycles: UInt64 = 0
   /// The status byte of the latest ReadyForQuery: `I` outside a transaction, `T` or `E` within one.
   public private(set) var transactionStatus: UInt8?
+  /// After `scan` threw: how many bytes of that chunk come before the message it threw at. They may be relayed still,
+  /// and `isAtMessageBoundary` tells where that leaves the peer.
+  public private(set) var acceptedPrefix = 0
 
   public init(side: Side) { self.side = side }
 
@@ -61,6 +64,7 @@ public struct MessageScanner: Sendable {
         bodyRemaining -= skipped
       } else if headerCount == 0, end - position >= 5 {
         let length = UInt32(bigEndian: chunk.loadUnaligned(fromByteOffset: position + 1, as: UInt32.self))
+        acceptedPrefix = position
         try begin(chunk[position], length)
         position += 5
       } else {
@@ -72,10 +76,11 @@ public struct MessageScanner: Sendable {
         headerCount += 1
         position += 1
         guard headerCount == 5 else { continue }
-        let length = headerLength
+        // What an earlier chunk held of this header has been relayed: on failure the peer stays within a message.
+        acceptedPrefix = 0
+        try begin(headerType, headerLength)
         headerCount = 0
         headerLength = 0
-        try begin(headerType, length)
       }
       if bodyRemaining == 0, headerCount == 0, lastType == UInt8(ascii: "X"), side == .frontend {
         result.terminateEnd = position

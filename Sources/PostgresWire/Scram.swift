@@ -10,14 +10,22 @@ public struct ScramDerivation: Sendable {
   public let iterations: Int
 
   /// Derives the keys; takes milliseconds.
-  public func run() -> ScramKeys {
-    // Refusing here what the bounds in `ScramClient` let through is impossible but for a broken crypto library: then
-    // empty keys make the proof, and so the login, fail.
-    let salted = password.withBytes { bytes in
-      try? KDF.Insecure.PBKDF2.deriveKey(
-        from: Array(bytes), salt: salt, using: .sha256, outputByteCount: 32, unsafeUncheckedRounds: iterations)
+  ///
+  /// - Throws: if the crypto library cannot: no login may go on with keys that anybody could guess.
+  public func run() throws(AuthenticationFailure) -> ScramKeys {
+    guard password.count > 0, iterations > 0 else {
+      throw .refused("SCRAM keys cannot be derived from an empty password or in no rounds", hint: nil)
     }
-    let key = salted ?? SymmetricKey(data: [UInt8](repeating: 0, count: 32))
+    let key: SymmetricKey
+    do {
+      key = try password.withBytes { bytes in
+        try KDF.Insecure.PBKDF2.deriveKey(
+          from: SASLPrep.prepared(bytes) ?? Array(bytes), salt: salt, using: .sha256, outputByteCount: 32,
+          unsafeUncheckedRounds: iterations)
+      }
+    } catch {
+      throw .refused("the SCRAM keys cannot be derived from the password: \(error)", hint: nil)
+    }
     func mac(_ label: String) -> [UInt8] { Array(HMAC<SHA256>.authenticationCode(for: Array(label.utf8), using: key)) }
     return ScramKeys(clientKey: Secret(mac("Client Key")), serverKey: Secret(mac("Server Key")))
   }

@@ -31,7 +31,8 @@ public struct ServerAuthentication {
 
   /// - Parameters:
   ///   - tlsServerEndPoint: hash of the database's certificate, for channel binding.
-  ///   - isTLSVerified: without it no password is sent in the clear.
+  ///   - isTLSVerified: whether only the database itself can be at the other end. Without it no password is sent in the
+  ///     clear or as a digest, which a man in the middle could pass on.
   ///   - nonce: printable and without commas; fresh for each login.
   public init(
     user: String, password: Secret?, tlsServerEndPoint: [UInt8]?, isTLSVerified: Bool,
@@ -83,15 +84,12 @@ public struct ServerAuthentication {
       return .authenticated
     case (0, _): throw .untrusted("it let us in without proving that it knows the password")
     case (3, .start):
-      guard isTLSVerified else {
-        throw .refused(
-          "the database asks for a cleartext password over a TLS connection that is not verified",
-          hint: "Set tls.mode to verify-full and tls.ca_cert_file for this database.")
-      }
+      try requireVerifiedTLS(for: "a cleartext password")
       state = .answered
       return .send(Encode.message("p", try requiredPassword().withBytes { Array($0) } + [0]))
     case (5, .start):
       guard let salt = reader.take(4), reader.remaining == 0 else { throw .untrusted("malformed MD5 request") }
+      try requireVerifiedTLS(for: "an MD5 password")
       state = .answered
       return .send(Encode.message("p", md5(try requiredPassword(), salt: salt) + [0]))
     case (10, .start): return try startScram(&reader)
@@ -104,6 +102,7 @@ public struct ServerAuthentication {
       state = .proven
       return .wait
     case (13, .start):
+      try requireVerifiedTLS(for: "a password digest")
       let answer = try RedshiftDigest.answer(&reader, password: try requiredPassword())
       state = .answered
       return .send(answer)
@@ -115,6 +114,13 @@ public struct ServerAuthentication {
         hint: "Use scram-sha-256 for this user in pg_hba.conf.")
     default: throw .untrusted("authentication request \(code) out of order or unknown")
     }
+  }
+
+  private func requireVerifiedTLS(for what: String) throws(AuthenticationFailure) {
+    guard !isTLSVerified else { return }
+    throw .refused(
+      "the database asks for \(what), but TLS does not prove that it is this database",
+      hint: "Set tls.mode to verify-full, or to verify-ca with tls.ca_cert_file, for this database.")
   }
 
   private func requiredPassword() throws(AuthenticationFailure) -> Secret {
@@ -130,8 +136,16 @@ public struct ServerAuthentication {
     var mechanisms: [[UInt8]] = []
     while let name = reader.cString(), !name.isEmpty, mechanisms.count < 16 { mechanisms.append(name) }
     let offersBinding = mechanisms.contains(Array("SCRAM-SHA-256-PLUS".utf8))
-    guard offersBinding || mechanisms.contains(Array("SCRAM-SHA-256".utf8)) else {
+    let offersPlain = mechanisms.contains(Array("SCRAM-SHA-256".utf8))
+    guard offersBinding || offersPlain else {
       throw .refused("the database offers no SASL mechanism but unknown ones", hint: "Use scram-sha-256.")
+    }
+    guard offersPlain || tlsServerEndPoint != nil else {
+      // RFC 5929 section 4.1 leaves the binding undefined for signatures without a hash of their own, such as Ed25519.
+      throw .refused(
+        "the database insists on channel binding, but its certificate's signature has no hash to bind to",
+        hint: "Give the database a certificate that is signed with RSA or ECDSA, or let it offer SCRAM-SHA-256 as well."
+      )
     }
     let client = ScramClient(nonce: nonce, endPoint: tlsServerEndPoint, serverOffersBinding: offersBinding)
     state = .scram(client)

@@ -104,6 +104,8 @@ public final class Reactor {
     while channels.count > 0, now < deadline { turn(atMost: 100) }
     for handle in channels.handles { channel(handle)?.close() }
     channels.buryDeparted()
+    // It may well hold the reactor in its turn.
+    context = nil
   }
 
   /// Ends `run`. On the reactor's own thread; from others: `mailbox.post { $0.stop() }`.

@@ -124,6 +124,9 @@ public final class ClientTLSContext: Sendable {
 
   let box: ContextBox
   let mode: Mode
+  /// Whether a successful handshake proves who the server is: its name was checked, or its issuer is one chosen for it.
+  /// With the system's roots and no name, any public certificate would do.
+  let identifiesServer: Bool
 
   /// - Parameters:
   ///   - trustedCAPEM: the only CAs trusted; `nil`: the system's (and `SSL_CERT_FILE`, as OpenSSL has it).
@@ -134,6 +137,7 @@ public final class ClientTLSContext: Sendable {
     applicationProtocols: [String] = []
   ) throws(TLSConfigurationError) {
     self.mode = mode
+    identifiesServer = mode == .verifyFull || (mode == .verifyCA && trustedCAPEM != nil)
     box = try ContextBox(isServer: false)
     if !applicationProtocols.isEmpty {
       let protocols = try wireProtocols(applicationProtocols)

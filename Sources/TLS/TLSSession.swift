@@ -35,13 +35,14 @@ public final class TLSSession {
   private let pipe: UnsafeMutablePointer<platform_tls_pipe>
   /// The context must outlive the callbacks that are registered on it.
   private let box: ContextBox
+  private let identifiesPeer: Bool
 
   /// A server's session; `nil` only without memory.
   ///
   /// - Parameter requiresALPN: refuse a ClientHello that names no application protocol (alert 120).
   public init?(server: ServerTLSContext, output: TLSOutput, requiresALPN: Bool) {
     guard let parts = Self.make(server.box, output) else { return nil }
-    (ssl, pipe, box) = (parts.ssl, parts.pipe, server.box)
+    (ssl, pipe, box, identifiesPeer) = (parts.ssl, parts.pipe, server.box, true)
     SSL_set_accept_state(ssl)
     if requiresALPN { platform_tls_require_protocol(ssl) }
   }
@@ -49,7 +50,7 @@ public final class TLSSession {
   /// A client's session towards `serverName` (a DNS name or an IP literal); `nil` without memory or for a bad name.
   public init?(client: ClientTLSContext, serverName: String, output: TLSOutput) {
     guard let parts = Self.make(client.box, output) else { return nil }
-    (ssl, pipe, box) = (parts.ssl, parts.pipe, client.box)
+    (ssl, pipe, box, identifiesPeer) = (parts.ssl, parts.pipe, client.box, client.identifiesServer)
     SSL_set_connect_state(ssl)
     let isAddress = serverName.contains(":") || serverName.allSatisfy { $0.isNumber || $0 == "." }
     if !isAddress, platform_tls_send_server_name(ssl, serverName) != 1 { return nil }
@@ -175,9 +176,10 @@ public final class TLSSession {
     return count > 0 ? Array(digest.prefix(Int(count))) : nil
   }
 
-  /// Whether the peer's certificate was asked for and verified.
+  /// Whether the peer's certificate was asked for, verified, and proves that the peer is the one meant: a client has
+  /// checked the name or trusts a CA that was given for this server.
   public var isPeerVerified: Bool {
-    SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER != 0 && SSL_get_verify_result(ssl) == Int(X509_V_OK)
+    identifiesPeer && SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER != 0 && SSL_get_verify_result(ssl) == Int(X509_V_OK)
   }
 
   /// `TLSv1.3` and the like.

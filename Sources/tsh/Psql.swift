@@ -14,6 +14,11 @@ enum Psql {
     for key in ["PGSERVICE", "PGPASSWORD", "PGHOSTADDR"] { unsetenv(key) }
     var pointers = (["psql"] + arguments).map { strdup($0) } + [nil]
     defer { for pointer in pointers { free(pointer) } }
+    // This runs on a thread of Dispatch, which blocks signals there; the mask would outlive the exec, and with it ctrl-C
+    // would never reach psql.
+    var none = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, nil)
     execvp("psql", &pointers)
     throw ToolError(
       "cannot run psql: \(String(cString: strerror(errno)))",

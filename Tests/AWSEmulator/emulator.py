@@ -50,6 +50,12 @@ class World:
         self.counters = {}
         self.faults = []
         self.imds_tokens = set()
+        self.next_password = None
+        # Seconds by which AWS's clock is ahead of this host's.
+        self.ahead = 0
+
+    def now(self):
+        return time.time() + self.ahead
 
     def count(self, action):
         with self.lock:
@@ -61,7 +67,7 @@ class World:
         entry = dict(
             secret=secrets.token_urlsafe(30), token=secrets.token_urlsafe(60),
             shown=f"arn:aws:sts::{account}:assumed-role/{role_name}/{name}", trusted=arn,
-            permissions=self.roles[arn].get("permissions", []), end=time.time() + lifetime, chained=chained)
+            permissions=self.roles[arn].get("permissions", []), end=self.now() + lifetime, chained=chained)
         with self.lock:
             self.keys[key] = entry
         return key, entry
@@ -70,10 +76,10 @@ class World:
         """One password a role at a time: PostgreSQL, unlike Redshift, keeps only the latest."""
         with self.lock:
             known = self.passwords.get(role_name)
-            if known and known[1] - time.time() > PASSWORD_LIFETIME / 2:
+            if self.next_password is None and known and known[1] - time.time() > PASSWORD_LIFETIME / 2:
                 return known
             user = f"IAMR:{role_name}"
-            password = secrets.token_urlsafe(24)
+            password, self.next_password = self.next_password or secrets.token_urlsafe(24), None
             end = time.time() + PASSWORD_LIFETIME
             with psycopg.connect(self.postgres, autocommit=True) as connection:
                 if not connection.execute("select 1 from pg_roles where rolname = %s", (user,)).fetchone():
@@ -92,6 +98,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string(self.world.now() if timestamp is None else timestamp)
 
     # IMDSv2
 
@@ -120,6 +129,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         name = role.split("/")[-1]
         if self.path == folder:
             return self.answer(200, name.encode())
+        self.world.count("InstanceCredentials")
         key, entry = self.world.session(role, "i-0123456789abcdef0", chained=False)
         self.answer(200, json.dumps({
             "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": key, "SecretAccessKey": entry["secret"],
@@ -132,6 +142,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/_control/faults":
             with self.world.lock:
                 self.world.faults = json.loads(body)
+                self.world.ahead = 0
+            return self.answer(200, b"{}")
+        if self.path == "/_control/clock":
+            self.world.ahead = json.loads(body)["ahead"]
             return self.answer(200, b"{}")
         target = self.headers.get("X-Amz-Target", "")
         service = "redshift-serverless" if target.startswith("RedshiftServerless.") else "sts"
@@ -164,8 +178,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return False
         if kind == "throttle":
             self.refuse(wanted.get("service", "redshift-serverless"), Refusal(400, "ThrottlingException", "Rate exceeded"))
+        elif kind == "expired":
+            self.refuse(wanted.get("service", "redshift-serverless"), Refusal(
+                403, "ExpiredToken", "The security token included in the request is expired"))
         elif kind == "error":
             self.answer(500, b"internal failure")
+        elif kind == "stall":
+            # The head of an answer and the beginning of its body, then nothing.
+            self.send_response(200)
+            self.send_header("Content-Length", "4096")
+            self.end_headers()
+            self.wfile.write(b"<")
+            self.wfile.flush()
+            time.sleep(wanted["seconds"])
+            self.close_connection = True
+        elif kind == "password":
+            # An answer as good as any, but with this temporary password.
+            self.world.next_password = wanted["text"]
+            return False
         elif kind == "malformed":
             self.answer(200, b"{<not an answer")
         elif kind == "huge":
@@ -190,7 +220,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal(403, "SignatureDoesNotMatch", f"Credential should be scoped to correct service: '{service}'.")
         stamp = self.headers.get("X-Amz-Date", "")
         signed_at = datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
-        if abs(time.time() - signed_at) > MAX_SKEW:
+        if abs(self.world.now() - signed_at) > MAX_SKEW:
             raise Refusal(403, "SignatureDoesNotMatch", f"Signature expired: {stamp} is too far from now")
         request = botocore.awsrequest.AWSRequest(
             method=self.command, url=f"http://{self.headers['Host']}{self.path}", data=body,
@@ -204,7 +234,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal(403, "SignatureDoesNotMatch", "The request signature we calculated does not match yours.")
         if entry["token"] != self.headers.get("X-Amz-Security-Token"):
             raise Refusal(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
-        if entry["end"] and entry["end"] < time.time():
+        if entry["end"] and entry["end"] < self.world.now():
             raise Refusal(403, "ExpiredToken", "The security token included in the request is expired")
         return entry
 

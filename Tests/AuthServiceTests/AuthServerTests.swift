@@ -27,6 +27,9 @@ private func open(_ directory: String) throws -> AuthServer {
 
 private func secret(_ invite: Invite) -> String { String(invite.url.split(separator: "/").last ?? "") }
 
+/// As long as `secret` and different in its first character only.
+private func altered(_ secret: String) -> String { (secret.hasPrefix("0") ? "1" : "0") + secret.dropFirst() }
+
 private func login(_ server: AuthServer, _ name: String, _ password: String, ttl: Int? = nil) async throws
   -> LoginResponse
 {
@@ -119,7 +122,7 @@ private func der(_ pem: String) -> [UInt8] {
       let invite = try server.addUser(UserListing(name: "bob", roles: [], traits: [:]), by: "test")
       #expect(throws: AuthError.self) { try server.acceptInvite(secret(invite), password: Secret(utf8: "short")) }
       #expect(throws: AuthError.self) {
-        try server.acceptInvite("g" + secret(invite).dropFirst(), password: Secret(utf8: password))
+        try server.acceptInvite(altered(secret(invite)), password: Secret(utf8: password))
       }
       // Of many at once, one wins.
       let winners = await withTaskGroup(of: Bool.self) { group in
@@ -135,7 +138,7 @@ private func der(_ pem: String) -> [UInt8] {
   @Test func joinTokens() async throws {
     try await withServer { server, _ in
       let token = try #require(try server.addToken(TokenRequest(roles: ["db"], ttlSeconds: 600), by: "test").token)
-      for wrong in [nil, "", "x", token + "x", "g" + token.dropFirst(), String(repeating: "a", count: 1 << 20)] {
+      for wrong in [nil, "", "x", token + "x", altered(token), String(repeating: "a", count: 1 << 20)] {
         #expect(throws: AuthError.self) { try server.join(service: "db", token: wrong) }
       }
       #expect(throws: AuthError.self) { try server.join(service: "proxy", token: token) }

@@ -1,25 +1,33 @@
 #!/usr/bin/env bash
 # Plays the Redshift Serverless guide, steps 2 to 4, on this one machine: real PostgreSQL in place of Redshift, an
 # emulator in place of AWS, everything else as in the guide. Ends in psql on a terminal, else runs a few queries.
+#
+# SALLYPORT_DEMO_PORT, SALLYPORT_DEMO_AWS_PORT, SALLYPORT_DEMO_DATABASE_PORT: ports in place of 3080, 4566 and 5439.
+# SALLYPORT_DEMO_CONFIG: configuration file to make in place of /etc/teleport.yaml.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 export PATH="${SALLYPORT_BIN:-$root/.build/release}:$PATH"
 
-port=3080 aws_port=4566 database_port=5439
+port=${SALLYPORT_DEMO_PORT:-3080}
+aws_port=${SALLYPORT_DEMO_AWS_PORT:-4566}
+database_port=${SALLYPORT_DEMO_DATABASE_PORT:-5439}
 uri_host=some-workgroup.123456789012.us-east-1.redshift-serverless.amazonaws.com
-marker="# sallyport demo"
+marker="# sallyport demo on port $port"
 work=$(mktemp -d)
 chmod 755 "$work"
 pids=()
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 # /etc/hosts may be a mount point, as in containers: written in place, never replaced.
-remove_host() { grep -v "$marker" /etc/hosts >"$work/hosts" && as_root sh -c "cat '$work/hosts' > /etc/hosts"; }
+remove_host() { grep -v "$marker\$" /etc/hosts >"$work/hosts" && as_root sh -c "cat '$work/hosts' > /etc/hosts"; }
 
 clean_up() {
   local status=$?
-  trap - EXIT INT TERM
+  trap - EXIT
+  # Cleaning up is not to be cut short, not even by the loss of the terminal it prints on.
+  trap '' INT TERM HUP
+  set +e
   if [ $status -ne 0 ]; then
     echo "The demo failed. Last lines of the logs:" >&2
     tail -n 15 "$work"/*.log >&2 || true
@@ -33,7 +41,7 @@ clean_up() {
   exit $status
 }
 trap clean_up EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 # Prints a command of the guide as the guide has it, then runs it.
@@ -44,7 +52,8 @@ wait_for() {
   exit 1
 }
 start_teleport() {
-  teleport start "$@" >>"$work/teleport.log" 2>&1 &
+  # In a session of its own: ctrl-C in psql is for psql.
+  setsid teleport start "$@" >>"$work/teleport.log" 2>&1 &
   pids+=($!)
   teleport_pid=$!
   wait_for tctl status
@@ -110,11 +119,12 @@ guide "tsh login --proxy=localhost:$port --user=alice --password-file=$work/pass
 
 say "Step 3/4. Install and start the Teleport Database Service"
 guide "tctl tokens add --type=db --format=text > $work/token"
-config=/etc/teleport.yaml output=file
-if [ -e $config ] || { [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; }; then
-  config=$work/teleport.yaml output=$config
+config=${SALLYPORT_DEMO_CONFIG:-/etc/teleport.yaml}
+output=$config
+[ "$config" != /etc/teleport.yaml ] || output=file
+if [ -e "$config" ] || { [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; }; then
+  echo "($config is taken or not ours to write: using $work/teleport.yaml)"
   config=$work/teleport.yaml output=$work/teleport.yaml
-  echo "(/etc/teleport.yaml is taken or not ours to write: using $config)"
 fi
 echo "(--data-dir tells where this demo's cluster keeps its state)"
 create="teleport db configure create \\
@@ -139,7 +149,10 @@ guide "tsh db ls"
 connect="tsh db connect redshift-serverless --db-user=teleport-redshift-serverless-access --db-name=dev"
 if [ -t 0 ] && [ -t 1 ]; then
   echo "You are the person in psql now; \\q ends the demo."
+  # Ctrl-C is for the query: without a handler of its own this script would end with it.
+  trap : INT
   guide "$connect" || true
+  trap 'exit 130' INT
 else
   printf '$ %s\n' "$connect"
   $connect -- -X -v ON_ERROR_STOP=1 <<'SQL' | tee "$work/answer"

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -100,7 +101,8 @@ class Cluster:
             stderr=open(self.directory / "aws.log", "a"))
         wait_until(lambda: port_is_open(self.aws_port), "emulator")
 
-    def write_config(self, database, cancel_in_clear="yes"):
+    def write_config(self, database, cancel_in_clear="yes", proxy=""):
+        """`proxy`: further lines of proxy_service, indented by two."""
         self.config.write_text(f"""version: v3
 teleport:
   data_dir: {self.data}
@@ -113,6 +115,7 @@ proxy_service:
   web_listen_addr: 127.0.0.1:{self.port}
   public_addr: localhost:{self.port}
   cancel_in_clear: "{cancel_in_clear}"
+{proxy}
 db_service:
   enabled: "{'yes' if database else 'no'}"
   databases:
@@ -147,9 +150,10 @@ db_service:
     aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
 """)
 
-    def start_teleport(self):
+    def start_teleport(self, prefix=()):
+        """`prefix`: a command that runs the server, such as prlimit with its options."""
         self.teleport = subprocess.Popen(
-            [BIN / "teleport", "start"], env=self.environment, stderr=open(self.log, "a"), stdout=subprocess.DEVNULL)
+            [*prefix, BIN / "teleport", "start"], env=self.environment, stderr=open(self.log, "a"), stdout=subprocess.DEVNULL)
         wait_until(lambda: port_is_open(self.port) or self.teleport.poll() is not None, "teleport")
         assert self.teleport.poll() is None, self.log.read_text()
 
@@ -208,6 +212,29 @@ db_service:
                 ("sslrootcert", "PGSSLROOTCERT"), ("sslcert", "PGSSLCERT"), ("sslkey", "PGSSLKEY"),
                 ("gssencmode", "PGGSSENCMODE")]))
 
+    def open_certificate(self, home, service, user=None, name=None):
+        """A database certificate straight from the API: `None` leaves the field to the client, as tsh never does."""
+        keys = home / "keys/localhost"
+        [certificate] = [path for path in keys.glob("*.crt")]
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
+        subprocess.run(
+            ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-keyout",
+             folder / "key", "-out", folder / "csr"], check=True, capture_output=True)
+        body = {"service": service, "signingRequestPEM": (folder / "csr").read_text()}
+        body |= {"databaseUser": user} if user else {}
+        body |= {"databaseName": name} if name else {}
+        context = ssl.create_default_context(cafile=self.environment["SSL_CERT_FILE"])
+        context.load_cert_chain(certificate, certificate.with_suffix(""))
+        context.set_alpn_protocols(["http/1.1"])
+        request = urllib.request.Request(
+            f"https://localhost:{self.port}/v1/certificates/database", data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"}, method="POST")
+        with urllib.request.urlopen(request, context=context) as answer:
+            (folder / "crt").write_text(json.load(answer)["certificatePEM"])
+        return types.SimpleNamespace(environment={"PGSSLCERT": str(folder / "crt"), "PGSSLKEY": str(folder / "key")}, dsn=(
+            f"host=localhost port={self.port} sslmode=verify-full sslrootcert='{self.data / 'admin/ca.pem'}' "
+            f"sslcert='{folder / 'crt'}' sslkey='{folder / 'key'}' gssencmode=disable"))
+
     # AWS and the database behind
 
     def counters(self):
@@ -219,8 +246,11 @@ db_service:
             return json.load(answer)
 
     def faults(self, *faults):
+        self.control("faults", faults)
+
+    def control(self, what, value):
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.aws_port}/_control/faults", data=json.dumps(faults).encode(), method="POST")
+            f"http://127.0.0.1:{self.aws_port}/_control/{what}", data=json.dumps(value).encode(), method="POST")
         urllib.request.urlopen(request).close()
 
     def admin(self):

@@ -1,13 +1,20 @@
 """What databases, real and hostile, do to the gateway. Numbers are rows of the bad-input table in docs/security.md."""
 
+import concurrent.futures
 import os
+import socket
+import ssl
 import struct
+import time
 
 import psycopg
 import pytest
 
-from conftest import USER
+from conftest import USER, wait_until
+from scram import ScramServer
 from scripted_server import AUTHENTICATION_OK, KEY, READY, message, redshift_digest, scripted_server
+from test_faults import resident_kb
+from test_refusals import finish_login, read_all, secure, sqlstate, startup
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +130,192 @@ def test_35_success_without_proof(cluster, scripted):
     assert "without proving" in connect_fails(cluster, scripted, script)
 
 
-def test_39_silence_and_sudden_ends(cluster, scripted):
+def certificate_der(cluster):
+    return ssl.PEM_cert_to_DER_cert((cluster.pg / "server.crt").read_text())
+
+
+@pytest.mark.parametrize("offered, mechanism, header, is_bound", [
+    ([b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"], b"SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,", True),
+    ([b"SCRAM-SHA-256-PLUS"], b"SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,", True),
+    ([b"SCRAM-SHA-256"], b"SCRAM-SHA-256", b"y,,", False),
+])
+def test_the_scram_mechanism_that_is_really_used(cluster, scripted, offered, mechanism, header, is_bound):
+    seen = []
+
+    def script(talk):
+        talk.secure()
+        scram = ScramServer(talk, offered, certificate_der(cluster), cluster.secrets())
+        scram.run()
+        seen.append(scram)
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        talk.drain()
+
+    with scripted_server(cluster, script) as errors:
+        psycopg.connect(scripted.dsn).close()
+    assert errors == []
+    [scram] = seen
+    assert (scram.mechanism, scram.header) == (mechanism, header)
+    assert scram.binding == header + (scram.end_point if is_bound else b"")
+
+
+def test_39_sudden_ends(cluster, scripted):
     assert "closed the connection during the login" in connect_fails(cluster, scripted, lambda talk: talk.secure())
+
+
+@pytest.mark.parametrize("end", ["reset", "close"])
+def test_39_sudden_ends_in_a_query(cluster, scripted, end):
+    def script(talk):
+        talk.secure()
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        talk.read_message()
+        if end == "reset":
+            talk.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Without a goodbye of TLS either.
+        talk.connection.close()
+
+    before = len(cluster.audit())
+    with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
+        finish_login(connection)
+        connection.sendall(message(b"Q", b"select 1\0"))
+        answer = read_all(connection)
+    assert errors == [] and answer[:1] == b"E" and sqlstate(answer) == "08006"
+    wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end", 5)
+    start, ended = cluster.audit()[before:]
+    assert start["success"] and ended["message"] == "database closed the connection"
+
+
+def test_39_silence_at_each_stage_ends_after_ten_seconds(cluster, scripted):
+    def before_the_tls_answer(talk):
+        talk.drain()
+
+    def before_the_server_hello(talk):
+        talk.read(8)
+        talk.send(b"S")
+        talk.drain()
+
+    def before_the_authentication_request(talk):
+        talk.secure()
+        talk.drain()
+
+    def in_the_authentication(talk):
+        talk.secure()
+        talk.send(message(b"R", struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0"))
+        talk.drain()
+
+    def before_ready(talk):
+        talk.secure()
+        talk.send(AUTHENTICATION_OK, KEY)
+        talk.drain()
+
+    stages = [before_the_tls_answer, before_the_server_hello, before_the_authentication_request, in_the_authentication, before_ready]
+    waiting = list(stages)
+
+    def connect(_):
+        start = time.monotonic()
+        with secure(cluster, scripted) as connection:
+            connection.sendall(startup(("user", USER), ("database", "dev")))
+            answer = read_all(connection)
+        return sqlstate(answer), b"did not" in answer and b"within 10 s" in answer, time.monotonic() - start
+
+    # One connection a stage, all at once: each waits for itself.
+    with scripted_server(cluster, lambda talk: waiting.pop()(talk)) as errors:
+        with concurrent.futures.ThreadPoolExecutor(len(stages)) as pool:
+            outcomes = list(pool.map(connect, stages))
+    assert errors == [] and waiting == []
+    for state, is_told, seconds in outcomes:
+        assert state == "08001" and is_told and 9.5 < seconds < 12, outcomes
+
+
+def row(text):
+    return message(b"D", struct.pack("!HI", 1, len(text)) + text)
+
+
+def relayed(cluster, scripted, *parts):
+    """What a client is sent after its query, when the database sends `parts` a little apart."""
+    def script(talk):
+        talk.secure()
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        talk.read_message()
+        for part in parts:
+            talk.send(part)
+            time.sleep(0.3)
+        talk.drain()
+
+    with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
+        finish_login(connection)
+        connection.sendall(message(b"Q", b"select 1\0"))
+        answer = read_all(connection)
+    assert errors == []
+    return answer
+
+
+def test_36_a_fatal_error_never_lands_within_a_row(cluster, scripted):
+    first, second = row(b"a" * 5000), row(b"b" * 5000)
+    junk = b"\x07\0\0\0\x04"
+    # The broken message shares its record with the rest of a row: that row arrives whole, then the error.
+    answer = relayed(cluster, scripted, first + second[:100], second[100:] + junk)
+    assert answer[:len(first + second)] == first + second
+    assert answer[len(first + second):][:1] == b"E" and sqlstate(answer) == "08006"
+    # Its header began in an earlier record, which the client has: nothing can be told any more.
+    answer = relayed(cluster, scripted, first + b"D\xff\xff", b"\xff\xff" + b"x" * 10)
+    assert answer == first + b"D\xff\xff"
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_40_floods_of_notices_in_the_login(cluster, scripted, phase):
+    before = resident_kb(cluster)
+    flood = message(b"N", b"SNOTICE\0Mhello\0\0") * 1000
+
+    def script(talk):
+        talk.secure()
+        if phase == "after":
+            talk.send(AUTHENTICATION_OK)
+        for _ in range(1000):
+            talk.send(flood)
+        talk.drain()
+
+    start = time.monotonic()
+    text = connect_fails(cluster, scripted, script)
+    assert "too many" in text or "too much" in text
+    assert time.monotonic() - start < 5
+    assert resident_kb(cluster) < before + 8 * 1024
+
+
+def test_40_floods_of_parameters_and_notices_in_the_session(cluster, scripted):
+    """A million of each pass through; a client that does not read them stops the database, not the memory."""
+    parameters, notices = message(b"S", b"work_mem\x004MB\0") * 1000, message(b"N", b"SNOTICE\0Mhello\0\0") * 1000
+    size = 1000 * (len(parameters) + len(notices))
+    end = message(b"C", b"SELECT 0\0") + READY
+    sent = []
+
+    def script(talk):
+        talk.secure()
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        talk.read_message()
+        for _ in range(1000):
+            talk.send(parameters, notices)
+            sent.append(len(parameters) + len(notices))
+        talk.send(end)
+        talk.drain()
+
+    with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
+        finish_login(connection)
+        before = resident_kb(cluster)
+        connection.sendall(message(b"Q", b"select 1\0"))
+        time.sleep(2)
+        held = sum(sent)
+        time.sleep(1)
+        assert sum(sent) == held < size / 2, "the database is not held back"
+        assert resident_kb(cluster) < before + 8 * 1024
+        received, tail = 0, b""
+        while not tail.endswith(end):
+            part = connection.recv(65536)
+            assert part
+            received += len(part)
+            tail = (tail + part)[-len(end):]
+        assert received == size + len(end)
+        assert resident_kb(cluster) < before + 8 * 1024
+    assert errors == []
 
 
 @pytest.mark.parametrize("junk", [b"\x07\0\0\0\x04", b"Z\0\0\0\x03", b"D\xff\xff\xff\xff", b"C\x00\xff\xff\xff"])

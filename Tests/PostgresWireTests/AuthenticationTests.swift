@@ -78,6 +78,25 @@ struct AuthenticationTests {
     #expect(String(decoding: without, as: UTF8.self).contains("y,,n=,r="))
   }
 
+  @Test func bindingThatCannotBeDoneIsRefused() throws {
+    var unbound = login()
+    #expect { try unbound.handle(type: r, body: request(10, Array("SCRAM-SHA-256-PLUS\0\0".utf8))) } throws: {
+      ($0 as? AuthenticationFailure)?.wireError.message.contains("insists on channel binding") == true
+    }
+    // Nothing to bind to, but the database does not insist: 'n' says that we could not have.
+    var free = login()
+    let first = bytes(try free.handle(type: r, body: request(10, Array("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0".utf8))))
+    #expect(String(decoding: first, as: UTF8.self).contains("SCRAM-SHA-256\0"))
+    #expect(String(decoding: first, as: UTF8.self).contains("n,,n=,r="))
+  }
+
+  @Test func keysThatCannotBeDerivedEndTheLogin() {
+    for (password, iterations) in [("pencil", 0), ("", 4096)] {
+      let derivation = ScramDerivation(password: Secret(utf8: password), salt: [1, 2], iterations: iterations)
+      #expect(throws: AuthenticationFailure.self) { try derivation.run() }
+    }
+  }
+
   @Test func redshiftDigestVector() {
     let digest = RedshiftDigest.digest(
       password: Secret(utf8: "Passw0rd!"), salt: Array(0...15), serverNonce: Array(100...131),
@@ -109,6 +128,24 @@ struct AuthenticationTests {
     #expect(Array(answer[5..<8]) == Array("md5".utf8))
     var malformed = login()
     #expect(throws: AuthenticationFailure.self) { try malformed.handle(type: r, body: request(5, [1, 2, 3])) }
+  }
+
+  @Test func digestsOnlyOverVerifiedTLS() throws {
+    var digest: [UInt8] = []
+    for field in [[], [1, 2], [3]] as [[UInt8]] {
+      digest.append(uint32: UInt32(field.count))
+      digest += field
+    }
+    for body in [request(5, [1, 2, 3, 4]), request(13, digest)] {
+      var verified = login()
+      #expect(!bytes(try verified.handle(type: r, body: body)).isEmpty)
+      var unverified = login(verified: false)
+      #expect { try unverified.handle(type: r, body: body) } throws: {
+        ($0 as? AuthenticationFailure)?.wireError.hint?.contains("tls.mode") == true
+      }
+    }
+    var scram = login(verified: false)
+    #expect(!bytes(try scram.handle(type: r, body: request(10, Array("SCRAM-SHA-256\0\0".utf8)))).isEmpty)
   }
 
   @Test func cleartextOnlyOverVerifiedTLS() throws {
@@ -155,5 +192,42 @@ struct AuthenticationTests {
       try bytes.withUnsafeBytes { try reader.append($0) }
       #expect(throws: WireError.self) { try reader.next() }
     }
+  }
+
+  @Test func aLoginMayNotConsistOfAnyNumberOfMessages() throws {
+    let notice = Encode.message("N", Array("Mx\0\0".utf8))
+    let batch = Array(repeatElement(notice, count: 5_000).joined())
+    var reader = BackendMessageReader()
+    var taken = 0
+    #expect {
+      for _ in 0..<100 {
+        try batch.withUnsafeBytes { try reader.append($0) }
+        while try reader.next() != nil { taken += 1 }
+      }
+    } throws: { ($0 as? WireError)?.state == .programLimit }
+    #expect(taken == 10_000)
+
+    let long = Encode.message("N", [UInt8](repeating: 0x41, count: 60_000))
+    var longReader = BackendMessageReader()
+    var bytes = 0
+    #expect {
+      for _ in 0..<100 {
+        try long.withUnsafeBytes { try longReader.append($0) }
+        while let message = try longReader.next() { bytes += message.body.count }
+      }
+    } throws: { ($0 as? WireError)?.state == .programLimit }
+    #expect(bytes <= 1 << 20)
+  }
+
+  @Test func manySmallMessagesCostNoMoreThanTheirBytes() throws {
+    // Cutting each message off the front would move 5,000 × 32 KiB on average.
+    let batch = Array(repeatElement(Encode.message("N", [0]), count: 9_999).joined())
+    var reader = BackendMessageReader()
+    let took = try ContinuousClock().measure {
+      try batch.withUnsafeBytes { try reader.append($0) }
+      while try reader.next() != nil {}
+    }
+    #expect(took < .milliseconds(500))
+    #expect(reader.takeRest().isEmpty)
   }
 }

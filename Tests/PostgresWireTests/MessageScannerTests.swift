@@ -16,7 +16,7 @@ private struct SlowScanner {
     buffer += bytes
     while buffer.count >= 5, !isBroken {
       let length = buffer[1...4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-      let limit = small.contains(buffer[0]) ? smallLimit : 0x3fff_ffff
+      let limit = small.contains(buffer[0]) ? smallLimit : 0x3fff_fffe
       guard known.contains(buffer[0]), length >= 4, length <= limit else {
         isBroken = true
         return
@@ -50,17 +50,29 @@ struct MessageScannerTests {
       var fast = MessageScanner(side: .backend)
       var fastBroke = false
       var position = 0
+      var delivered = 0
+      var wholeMessages = 0
       while position < stream.count {
         let end = min(stream.count, position + Int.random(in: 1...9, using: &random))
         slow.feed(stream[position..<end])
         do {
           _ = try Array(stream[position..<end]).withUnsafeBytes { try fast.scan($0) }
+          delivered = end
         } catch {
           fastBroke = true
+          delivered = position + fast.acceptedPrefix
         }
+        wholeMessages = stream.count - slow.buffer.count - (stream.count - end)
         position = end
         guard fastBroke == slow.isBroken else { return #expect(fastBroke == slow.isBroken) }
-        if fastBroke { break }
+        if fastBroke {
+          // Either exactly the whole messages were let through, or an earlier chunk cut the bad header.
+          guard fast.isAtMessageBoundary == (delivered == wholeMessages), (0..<5).contains(delivered - wholeMessages)
+          else {
+            return #expect((delivered, fast.isAtMessageBoundary) == (wholeMessages, true))
+          }
+          break
+        }
         guard fast.isAtMessageBoundary == slow.buffer.isEmpty else {
           return #expect(fast.isAtMessageBoundary == slow.buffer.isEmpty)
         }
@@ -107,7 +119,7 @@ struct MessageScannerTests {
     #expect(client.cycles == 3)
   }
 
-  @Test(arguments: [0, 3, 0x4000_0000, 0xffff_ffff] as [UInt32])
+  @Test(arguments: [0, 3, 0x3fff_ffff, 0x4000_0000, 0xffff_ffff] as [UInt32])
   func impossibleLengthsAreViolations(length: UInt32) {
     var bytes: [UInt8] = [0x51]
     bytes.append(uint32: length)
@@ -118,12 +130,12 @@ struct MessageScannerTests {
   @Test func aGigabyteQueryNeedsNoMemory() throws {
     var scanner = MessageScanner(side: .frontend)
     var header: [UInt8] = [0x51]
-    header.append(uint32: 0x3fff_ffff)
+    header.append(uint32: 0x3fff_fffe)
     _ = try header.withUnsafeBytes { try scanner.scan($0) }
     let chunk = [UInt8](repeating: 0, count: 1 << 20)
     for _ in 0..<1023 { _ = try chunk.withUnsafeBytes { try scanner.scan($0) } }
     #expect(!scanner.isAtMessageBoundary)
-    _ = try chunk.dropLast(5).withUnsafeBytes { try scanner.scan($0) }
+    _ = try chunk.dropLast(6).withUnsafeBytes { try scanner.scan($0) }
     #expect(scanner.isAtMessageBoundary)
   }
 

@@ -89,6 +89,53 @@ private struct Authorities {
   }
 }
 
+/// A self-signed certificate that `openssl req` made.
+private struct SelfSigned {
+  let pem: String
+  let key: Secret
+
+  init(_ arguments: String...) throws { try self.init(arguments) }
+
+  init(_ arguments: [String]) throws {
+    let folder = NSTemporaryDirectory() + "tls-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    _ = try Self.openssl(
+      ["req", "-x509", "-nodes", "-days", "1", "-keyout", folder + "/key", "-out", folder + "/crt"] + arguments)
+    pem = try String(contentsOfFile: folder + "/crt", encoding: .utf8)
+    key = Secret(utf8: try String(contentsOfFile: folder + "/key", encoding: .utf8))
+  }
+
+  func server() throws -> ServerTLSContext {
+    try ServerTLSContext(
+      certificateChainPEM: pem, privateKeyPEM: key, clientCAPEMs: [], applicationProtocols: ["postgresql"])
+  }
+
+  /// The digest of the whole certificate as OpenSSL's own command computes it.
+  func fingerprint(_ digest: String) throws -> [UInt8] {
+    let text = try Self.openssl(["x509", "-noout", "-fingerprint", "-\(digest)"], input: pem)
+    let hex = text.split(separator: "=").last.map { $0.split(whereSeparator: { $0 == ":" || $0.isNewline }) } ?? []
+    return hex.compactMap { UInt8($0, radix: 16) }
+  }
+
+  private static func openssl(_ arguments: [String], input: String = "") throws -> String {
+    let process = Process()
+    let (stdin, stdout) = (Pipe(), Pipe())
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
+    process.arguments = arguments
+    process.standardInput = stdin
+    process.standardOutput = stdout
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    try stdin.fileHandleForWriting.write(contentsOf: Data(input.utf8))
+    try stdin.fileHandleForWriting.close()
+    let output = try stdout.fileHandleForReading.readToEnd() ?? Data()
+    process.waitUntilExit()
+    try #require(process.terminationStatus == 0)
+    return String(decoding: output, as: UTF8.self)
+  }
+}
+
 struct TLSSessionTests {
   @Test(arguments: [1, 7, 1000, Int.max]) func dataPassesBothWaysHoweverItIsCut(piece: Int) throws {
     let authorities = try Authorities()
@@ -170,28 +217,49 @@ struct TLSSessionTests {
   }
 
   @Test func namesInTheCommonNameOnlyAreRefusedWithTheMend() throws {
-    let folder = NSTemporaryDirectory() + "tls-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-    process.arguments = [
-      "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=old.example.com", "-keyout",
-      folder + "/key", "-out",
-      folder + "/crt",
-    ]
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    let pem = try String(contentsOfFile: folder + "/crt", encoding: .utf8)
-    let server = try ServerTLSContext(
-      certificateChainPEM: pem,
-      privateKeyPEM: Secret(utf8: try String(contentsOfFile: folder + "/key", encoding: .utf8)),
-      clientCAPEMs: [], applicationProtocols: ["postgresql"])
-    let client = End(client: try ClientTLSContext(mode: .verifyFull, trustedCAPEM: pem), name: "old.example.com")
-    let failure = shake(client, End(server: server)).client
+    let made = try SelfSigned("-newkey", "rsa:2048", "-subj", "/CN=old.example.com")
+    let client = End(client: try ClientTLSContext(mode: .verifyFull, trustedCAPEM: made.pem), name: "old.example.com")
+    let failure = shake(client, End(server: try made.server())).client
     #expect(failure?.reason == .legacyCommonName)
     #expect(failure?.message.contains("certificate relies on legacy Common Name field, use SANs instead") == true)
+  }
+
+  /// RFC 5929 section 4.1: the hash of the certificate's signature, SHA-256 in place of weaker ones.
+  @Test(
+    arguments: [
+      (["-newkey", "rsa:2048", "-sha384"], "sha384"), (["-newkey", "rsa:2048", "-sha512"], "sha512"),
+      (["-newkey", "rsa:2048", "-sha1"], "sha256"),
+      (["-newkey", "rsa:2048", "-sha384", "-sigopt", "rsa_padding_mode:pss"], "sha384"),
+      (["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-sha256"], "sha256"),
+      (["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha512"], "sha512"), (["-newkey", "ed25519"], nil),
+    ] as [([String], String?)])
+  func endPointHashes(arguments: [String], digest: String?) throws {
+    let made = try SelfSigned(arguments + ["-subj", "/CN=x"])
+    let client = End(client: try ClientTLSContext(mode: .insecure), name: "x")
+    try #require(shake(client, End(server: try made.server())).client == nil)
+    #expect(try client.session.serverEndPointHash() == digest.map { try made.fingerprint($0) })
+  }
+
+  @Test func systemRootsWithoutANameProveNothing() throws {
+    let made = try SelfSigned("-newkey", "rsa:2048", "-subj", "/CN=x", "-addext", "subjectAltName=DNS:good.example.com")
+    func isVerified(_ mode: ClientTLSContext.Mode, _ ca: String?, name: String = "good.example.com") throws -> Bool {
+      let client = End(client: try ClientTLSContext(mode: mode, trustedCAPEM: ca), name: name)
+      try #require(shake(client, End(server: try made.server())).client == nil)
+      return client.session.isPeerVerified
+    }
+    #expect(try isVerified(.verifyFull, made.pem))
+    #expect(try isVerified(.verifyCA, made.pem, name: "other.example.com"))
+    #expect(try !isVerified(.insecure, nil))
+    // What OpenSSL takes for the system's roots.
+    let bundle = NSTemporaryDirectory() + "roots-\(UUID().uuidString).pem"
+    try made.pem.write(toFile: bundle, atomically: true, encoding: .utf8)
+    setenv("SSL_CERT_FILE", bundle, 1)
+    defer {
+      unsetenv("SSL_CERT_FILE")
+      try? FileManager.default.removeItem(atPath: bundle)
+    }
+    #expect(try isVerified(.verifyFull, nil))
+    #expect(try !isVerified(.verifyCA, nil))
   }
 
   @Test func garbageNeverTraps() throws {

@@ -9,7 +9,10 @@ import TLSTransport
 final class ServerChannel: ServerLeg {
   private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, relay, over }
 
-  private enum Tag: UInt8 { case connect = 1 }
+  private enum Tag: UInt8 {
+    case connect = 1
+    case silence
+  }
 
   /// Milliseconds one address may take to answer before the next is tried.
   private static let connectDeadline: UInt64 = 5_000
@@ -24,6 +27,8 @@ final class ServerChannel: ServerLeg {
   private var reader = BackendMessageReader()
   private var collector = LoginCollector()
   private var scanner = MessageScanner(side: .backend)
+  /// Runs while the login waits for the database, not while it waits for us.
+  private var silence: Reactor.Timer?
 
   override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
 
@@ -88,10 +93,43 @@ final class ServerChannel: ServerLeg {
     phase = .tlsAnswer
     resumeReceiving()
     write(Encode.sslRequest())
+    expectAnswer()
   }
 
   override func timerFired(tag: UInt8) {
-    if phase == .connecting { tryNext("\(address) did not answer in time") }
+    switch Tag(rawValue: tag) {
+    case .connect: if phase == .connecting { tryNext("\(address) did not answer in time") }
+    case .silence: checkSilence()
+    case nil: break
+    }
+  }
+
+  // MARK: Silence
+
+  /// The next word is the database's: waits for it from now on, in place of any earlier wait.
+  private func expectAnswer() {
+    endWait()
+    silence = reactor.startTimer(for: self, tag: Tag.silence.rawValue, after: worker.settings.databaseDeadline)
+  }
+
+  private func endWait() {
+    if let silence { reactor.cancel(silence) }
+    silence = nil
+  }
+
+  private func checkSilence() {
+    let missing: String
+    switch phase {
+    case .tlsAnswer: missing = "answer whether it does TLS"
+    case .handshake: missing = "go on with the TLS handshake"
+    case .authentication: missing = "go on with the authentication"
+    case .settling: missing = "become ready after the authentication"
+    case .connecting, .relay, .over: return
+    }
+    fail(
+      WireError(
+        .cannotConnect, "the database did not \(missing) within \(worker.settings.databaseDeadline / 1000) s",
+        hint: "Check that the uri leads to a PostgreSQL or Redshift endpoint and that it is not overloaded."))
   }
 
   private func tryNext(_ reason: String) {
@@ -118,6 +156,9 @@ final class ServerChannel: ServerLeg {
     do {
       _ = try scanner.scan(bytes)
     } catch {
+      // What came before is whole: with it the client stands between two messages, where an error can be put.
+      let valid = UnsafeRawBufferPointer(rebasing: bytes[..<scanner.acceptedPrefix])
+      if !valid.isEmpty { _ = client.deliver(valid) }
       return end(saying: WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
     }
     if !client.deliver(bytes) { pauseReceiving() }
@@ -135,6 +176,7 @@ final class ServerChannel: ServerLeg {
           .cannotConnect, reason, hint: "Sallyport never falls back to an unencrypted connection: enable TLS there."))
     }
     phase = .handshake
+    expectAnswer()
     secureAsClient(grant.tls, serverName: grant.serverName)
   }
 
@@ -146,11 +188,13 @@ final class ServerChannel: ServerLeg {
       user: grant.user, password: grant.password, tlsServerEndPoint: tls.serverEndPointHash(),
       isTLSVerified: tls.isPeerVerified)
     write(startup)
+    expectAnswer()
   }
 
   // MARK: Login
 
   private func readLogin(_ bytes: UnsafeRawBufferPointer) {
+    expectAnswer()
     do {
       try reader.append(bytes)
       while phase == .authentication || phase == .settling, let message = try reader.next() {
@@ -176,19 +220,22 @@ final class ServerChannel: ServerLeg {
     case .wait: break
     case .authenticated: phase = .settling
     case .derive(let derivation):
+      endWait()
       let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, grant.deriveKeys)
       worker.gateway.pool.run {
-        let keys = deriveKeys(derivation)
+        let keys = Result { () throws(AuthenticationFailure) in try deriveKeys(derivation) }
         // A full mailbox leaves the login to its deadline.
         mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.derived(keys) }
       }
     }
   }
 
-  private func derived(_ keys: ScramKeys) {
+  private func derived(_ keys: Result<ScramKeys, AuthenticationFailure>) {
     guard phase == .authentication else { return }
     do {
-      if let step = try authentication?.resume(with: keys) { perform(step) }
+      guard let step = try authentication?.resume(with: keys.get()) else { return }
+      perform(step)
+      expectAnswer()
     } catch {
       fail(error.wireError)
     }
@@ -197,6 +244,7 @@ final class ServerChannel: ServerLeg {
   private func settle(_ message: BackendMessageReader.Message) throws {
     guard try collector.handle(type: message.type, body: message.body) else { return }
     phase = .relay
+    endWait()
     let rest = reader.takeRest()
     authentication = nil
     client?.serverReady(collector.greeting, from: self)

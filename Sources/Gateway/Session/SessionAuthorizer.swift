@@ -52,7 +52,7 @@ public struct SessionGrant: Sendable {
   /// The password was fetched earlier and may have been replaced since: one refusal is worth one retry.
   public let isPasswordCached: Bool
   /// Runs SCRAM's key derivation, away from the reactor; may remember results.
-  public let deriveKeys: @Sendable (ScramDerivation) -> ScramKeys
+  public let deriveKeys: @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys
   /// Ends the session after so many milliseconds without a byte from the client.
   public let idleTimeout: UInt64?
   /// Ends the session after so many milliseconds: the certificate has expired then.
@@ -61,7 +61,8 @@ public struct SessionGrant: Sendable {
   public init(
     sessionID: String, addresses: [SocketAddress], tls: ClientTLSContext, serverName: String, user: String,
     database: String, password: Secret?, isPasswordCached: Bool,
-    deriveKeys: @escaping @Sendable (ScramDerivation) -> ScramKeys, idleTimeout: UInt64?, lifetime: UInt64?
+    deriveKeys: @escaping @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys, idleTimeout: UInt64?,
+    lifetime: UInt64?
   ) {
     self.sessionID = sessionID
     self.addresses = addresses
