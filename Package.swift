@@ -51,12 +51,14 @@ let package = Package(
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
+        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
+        "TLS",
+        logging,
       ]),
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: [logging]),
+    .target(name: "Audit", dependencies: [crypto, logging]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
@@ -87,6 +89,9 @@ let package = Package(
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
+    .testTarget(
+      name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),

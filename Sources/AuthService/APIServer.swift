@@ -40,6 +40,7 @@ public struct APIServer: Sendable {
     PublicRoutes(auth: auth).add(to: router)
     DatabaseRoutes(auth: auth, databases: databases).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
+    AuditRoutes(auth: auth).add(to: router)
     return router
   }
 }

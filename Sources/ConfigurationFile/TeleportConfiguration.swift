@@ -20,6 +20,8 @@ public struct TeleportConfiguration: Sendable {
   /// `nil`: one a core.
   public var reactorCount: Int?
   public var databases: [DatabaseConfiguration] = []
+  public var auditLog = AuditLogConfiguration()
+  public var queryAudit = QueryAuditConfiguration()
 
   public init() {}
 
@@ -86,7 +88,9 @@ public struct TeleportConfiguration: Sendable {
   private mutating func readAuth(_ section: YAMLSection) throws {
     try section.allow([
       "enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode",
+      "audit",
     ])
+    if let audit = try section.section("audit") { auditLog = try AuditLogConfiguration(audit) }
     isAuthEnabled = try section.bool("enabled") ?? true
     clusterName = try section.string("cluster_name")
     if let clusterName, !Role.isValidName(clusterName) {
@@ -114,7 +118,8 @@ public struct TeleportConfiguration: Sendable {
   }
 
   private mutating func readDatabaseService(_ section: YAMLSection) throws {
-    try section.allow(["enabled", "databases", "resources", "aws"])
+    try section.allow(["enabled", "databases", "resources", "aws", "audit"])
+    if let audit = try section.section("audit") { queryAudit = try QueryAuditConfiguration(audit) }
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
     var names = Set<String>()

@@ -28,6 +28,7 @@ class ClientLeg: TLSChannel {
   private(set) var server: ServerLeg?
 
   private var scanner = MessageScanner(side: .frontend)
+  private var recorder: QueryRecorder?
   private var lastHeard: UInt64 = 0
   private var lastDrained: UInt64 = 0
   private var isStallWatched = false
@@ -148,6 +149,7 @@ class ClientLeg: TLSChannel {
     announceReady(login)
     phase = .relay
     endLogin()
+    recorder = worker.recorder(for: grant)
     startup = nil
     request = nil
     lastHeard = reactor.now
@@ -166,9 +168,13 @@ class ClientLeg: TLSChannel {
     bytesReceived &+= UInt64(bytes.count)
     do {
       let scan = try scanner.scan(bytes)
-      if let end = scan.terminateEnd {
+      let passed = UnsafeRawBufferPointer(rebasing: bytes[..<(scan.terminateEnd ?? bytes.count)])
+      guard recorder?.noteRequests(passed, now: reactor.now) != false else {
+        return endSession("audit log overloaded", telling: QueryRecorder.overflow)
+      }
+      if scan.terminateEnd != nil {
         hasTerminated = true
-        server.write(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+        server.write(passed)
         endSession("client terminated")
         return
       }
@@ -186,6 +192,7 @@ class ClientLeg: TLSChannel {
   func deliver(_ bytes: UnsafeRawBufferPointer) -> Bool {
     lastHeard = reactor.now
     bytesSent &+= UInt64(bytes.count)
+    recorder?.noteResponses(bytes, now: reactor.now)
     write(bytes)
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)

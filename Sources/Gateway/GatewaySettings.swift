@@ -8,6 +8,8 @@ public struct GatewaySettings: Sendable {
   public var directTLS: ServerTLSContext
   /// Where decrypted HTTPS goes.
   public var http: HTTPUpstream?
+  /// Where it is told what clients ask of databases; `nil`: nowhere.
+  public var recording: QueryRecording?
   /// Whether a CancelRequest may come without TLS, as psql up to version 16 sends it.
   public var allowsCancelInClear = true
   /// Connections one reactor serves at once; more are told 53300.

@@ -57,11 +57,14 @@ public struct SessionGrant: Sendable {
   public let idleTimeout: UInt64?
   /// Ends the session after so many milliseconds: the certificate has expired then.
   public let lifetime: UInt64?
+  /// The number under which the session's statements are recorded; `nil`: they are not.
+  public let recording: UInt64?
 
   public init(
     sessionID: String, addresses: [SocketAddress], tls: ClientTLSContext, serverName: String, user: String,
     database: String, password: Secret?, isPasswordCached: Bool,
-    deriveKeys: @escaping @Sendable (ScramDerivation) -> ScramKeys, idleTimeout: UInt64?, lifetime: UInt64?
+    deriveKeys: @escaping @Sendable (ScramDerivation) -> ScramKeys, idleTimeout: UInt64?, lifetime: UInt64?,
+    recording: UInt64? = nil
   ) {
     self.sessionID = sessionID
     self.addresses = addresses
@@ -74,6 +77,7 @@ public struct SessionGrant: Sendable {
     self.deriveKeys = deriveKeys
     self.idleTimeout = idleTimeout
     self.lifetime = lifetime
+    self.recording = recording
   }
 }
 
@@ -93,6 +97,10 @@ public protocol SessionAuthorizer: Sendable {
   func userName(certificate: [UInt8]) -> String?
   /// A cancel request with the session's key came from the holder of another user's certificate.
   func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String)
+  /// The database let the session in. It begins when this returns: whatever has to be on record by then is.
+  ///
+  /// - Returns: why the session cannot begin, or `nil`.
+  func sessionStarting(_ sessionID: String) async -> WireError?
   /// The database let the session in (`nil`) or refused or could not be reached.
   func sessionStarted(_ sessionID: String, failure: WireError?)
   /// A started session is over.

@@ -35,7 +35,7 @@ struct Cluster {
 
     let directory = configuration.dataDirectory
     for folder in ["", "/log", "/run", "/admin"] { try PrivateFile.makeDirectory(directory + folder) }
-    let audit = try AuditLog(path: directory + "/log/events.log")
+    let audit = try AuditLog(path: directory + "/log/events.log", settings: auditSettings)
     let publicAddress = configuration.publicAddresses.first ?? defaultPublicAddress()
     let clusterName = configuration.clusterName ?? String(publicAddress.split(separator: ":").first ?? "localhost")
     let auth = try AuthServer(
@@ -44,11 +44,14 @@ struct Cluster {
     let databases = configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
 
     let peers = PeerRegistry()
+    let queries = queryAuditor(audit)
+    var gatewaySettings = try settings(auth, peers)
+    gatewaySettings.recording = queries?.recording
     let gateway = Gateway(
-      settings: try settings(auth, peers),
+      settings: gatewaySettings,
       authorizer: DatabaseAuthorizer(
         databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
-        audit: audit,
+        audit: audit, queries: queries, serverID: try HostIdentifier.load(dataDirectory: directory),
         checker: { try auth.checker(for: $0) }))
     let api = APIServer(
       auth: auth, peers: peers,
@@ -61,12 +64,35 @@ struct Cluster {
     audit.flush()
   }
 
+  private var reactorCount: Int { configuration.reactorCount ?? ProcessInfo.processInfo.activeProcessorCount }
+
+  private var auditSettings: AuditLogSettings {
+    var settings = AuditLogSettings()
+    settings.maximumSize = configuration.auditLog.maximumSize
+    settings.maximumFiles = configuration.auditLog.maximumFiles
+    return settings
+  }
+
+  /// What records statements, unless the configuration turns that off.
+  private func queryAuditor(_ audit: AuditLog) -> QueryAuditor? {
+    let wanted = configuration.queryAudit
+    guard configuration.isDatabaseEnabled, let level = QueryAuditLevel(rawValue: wanted.queries), level != .off else {
+      return nil
+    }
+    var settings = QueryRecording.Settings()
+    settings.maximumQuery = wanted.maximumQuery
+    settings.includesParameters = wanted.includesParameters
+    settings.isStrict = wanted.isStrict
+    settings.ringSize = wanted.queueSize
+    return QueryAuditor(level: level, settings: settings, reactorCount: reactorCount, log: audit)
+  }
+
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
 
   private func serve(_ gateway: Gateway, _ api: APIServer, _ auth: AuthServer) async throws {
     let addresses = try [configuration.webListenAddress, configuration.postgresListenAddress].compactMap { $0 }.map(
       listenAddress)
-    let reactors = configuration.reactorCount ?? ProcessInfo.processInfo.activeProcessorCount
+    let reactors = reactorCount
     let (ready, signalReady) = AsyncStream<Void>.makeStream()
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
