@@ -58,7 +58,9 @@ let package = Package(
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "Reactor", "Secrets", "TLS", logging,
+        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
+        "TLS",
+        logging,
       ]),
 
     // Small things without dependencies, for the control plane and the tools.
@@ -66,7 +68,7 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: [logging, metrics]),
+    .target(name: "Audit", dependencies: [crypto, logging, metrics]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
@@ -119,6 +121,9 @@ let package = Package(
       dependencies: ["Diagnostics", "Gateway", "PKI", "PostgresWire", "Reactor", "TLS", coreMetrics]),
     .testTarget(name: "SystemdTests", dependencies: ["Systemd"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
+    .testTarget(
+      name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),

@@ -1,100 +1,267 @@
+import Dispatch
 import Foundation
-import Glibc
 import Logging
 import Metrics
+import Synchronization
 
-/// One thing that happened, in Teleport's terms.
-public struct AuditEvent: Codable, Sendable {
-  public var event: String
-  public var code: String
-  public var uid = UUID().uuidString.lowercased()
-  public var time = Date()
-  public var clusterName: String?
-  public var user: String?
-  public var sessionID: String?
-  public var success: Bool?
-  public var message: String?
-  public var databaseService: String?
-  public var databaseURI: String?
-  public var databaseName: String?
-  public var databaseUser: String?
-  public var clientAddress: String?
-  /// What the client program calls itself: PostgreSQL's application_name, as in Teleport.
-  public var userAgent: String?
-  public var name: String?
-  public var bytesFromClient: UInt64?
-  public var bytesFromServer: UInt64?
-
-  enum CodingKeys: String, CodingKey {
-    case event, code, uid, time, user, success, message, name
-    case clusterName = "cluster_name"
-    case sessionID = "sid"
-    case databaseService = "db_service"
-    case databaseURI = "db_uri"
-    case databaseName = "db_name"
-    case databaseUser = "db_user"
-    case clientAddress = "addr.remote"
-    case userAgent = "user_agent"
-    case bytesFromClient = "bytes_received"
-    case bytesFromServer = "bytes_sent"
-  }
-
-  public init(_ event: String, code: String) {
-    self.event = event
-    self.code = code
-  }
+/// Something that has records of its own to write: asked by the audit log's thread, several times a second.
+public protocol AuditSource: Sendable {
+  /// Whether it may have records soon, so that it is to be asked without being woken for each.
+  var isActive: Bool { get }
+  /// Writes what there is, as long as the writer has room. On the audit log's thread.
+  func drain(into writer: AuditWriter)
 }
 
-/// The append-only record: one JSON object a line in a file that only its owner may read.
+/// The append-only record of who did what: one JSON object a line in a file that only its owner may read.
 ///
-/// JSON escapes line ends and control characters, `escapedForTerminals` the rest that some reader takes for them, so no
-/// field can forge a second record. Thread-safe; writes happen in order on a queue of its own, never on a reactor.
+/// Events are handed over by any thread and written by one thread of the log's own, in order. While the file cannot be
+/// written they wait in memory up to a bound; past it they are counted, and an `audit.dropped` record says how many.
 public final class AuditLog: Sendable {
-  private let descriptor: Int32
-  private let queue = DispatchQueue(label: "sallyport.audit")
-  private let logger = Logger(label: "audit")
-  private let written = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "written")])
-  private let dropped = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "dropped")])
+  /// The current file.
+  public let path: String
+  private let inbox: AuditInbox
+  private let finished = DispatchSemaphore(value: 0)
 
-  /// Opens (or makes) `path` for appending.
-  public init(path: String) throws {
-    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw AuditError("cannot open \(path): \(String(cString: strerror(errno)))") }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0, status.st_mode & 0o077 == 0 else {
-      close(descriptor)
-      throw AuditError("\(path) can be read by others; run 'chmod 600 \(path)'")
+  /// Opens (or makes) `path` (`DIRECTORY/NAME.log`) and mends what a crash has left.
+  ///
+  /// - Throws: `AuditError` if the file cannot be used.
+  public init(path: String, settings: AuditLogSettings = AuditLogSettings()) throws {
+    self.path = path
+    inbox = AuditInbox(maximumWaiting: settings.maximumWaiting)
+    let loop = AuditLoop(inbox, try AuditWriter(AuditFiles(path: path), settings: settings))
+    let thread = Thread { [finished] in
+      loop.run()
+      finished.signal()
+    }
+    thread.name = "audit"
+    thread.start()
+  }
+
+  deinit {
+    inbox.stop()
+    finished.wait()
+  }
+
+  /// Hands `event` over.
+  public func emit(_ event: AuditEvent) { inbox.put(.event(event)) }
+
+  /// Hands `event` over; `prelude` runs on the log's thread just before it is written, after everything that the sources
+  /// have by then, and even if there is no room for the event.
+  public func emit(_ event: AuditEvent, after prelude: @escaping @Sendable (AuditWriter) -> Void) {
+    inbox.put(
+      .work { writer in
+        prelude(writer)
+        writer.write(event)
+      }, isOwn: true)
+  }
+
+  /// Hands `event` over and returns when it is on the disk.
+  ///
+  /// - Throws: `AuditError` if it cannot be put there.
+  public func emitDurably(_ event: AuditEvent) async throws(AuditError) {
+    let failure = await withCheckedContinuation { continuation in
+      let item = AuditInbox.Item.durable(event) { continuation.resume(returning: $0) }
+      if !inbox.put(item) { continuation.resume(returning: AuditError("the audit log is overloaded")) }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Asks `source` for records from now on.
+  public func add(_ source: any AuditSource) { inbox.add(source) }
+
+  /// Has the sources asked soon. From any thread.
+  public func wake() { inbox.wake() }
+
+  /// Waits until everything handed over so far is on the disk, or has failed to get there.
+  public func flush() {
+    let done = DispatchSemaphore(value: 0)
+    if inbox.put(.settle { done.signal() }, isOwn: true) { done.wait() }
+  }
+
+  public var metrics: AuditMetrics { inbox.status.metrics }
+  /// Where the chain of records in the file ends.
+  public var head: AuditHead { inbox.status.head }
+  /// Why the file cannot be written at the moment.
+  public var failure: AuditError? { inbox.status.failure }
+}
+
+/// What waits for the audit log's thread, and what that thread lets others see.
+private final class AuditInbox: Sendable {
+  enum Item: Sendable {
+    case event(AuditEvent)
+    case durable(AuditEvent, @Sendable (AuditError?) -> Void)
+    case work(@Sendable (AuditWriter) -> Void)
+    case settle(@Sendable () -> Void)
+  }
+
+  struct Status: Sendable {
+    var metrics = AuditMetrics()
+    var head = AuditHead.origin
+    var failure: AuditError?
+  }
+
+  private struct State {
+    var items: [Item] = []
+    var sources: [any AuditSource] = []
+    var isAwake = false
+    var isStopped = false
+    var dropped = 0
+    var status = Status()
+  }
+
+  struct Batch {
+    var items: [Item]
+    var sources: [any AuditSource]
+    var dropped: Int
+    var isLast: Bool
+  }
+
+  private let state = Mutex(State())
+  private let semaphore = DispatchSemaphore(value: 0)
+  private let maximumWaiting: Int
+
+  init(maximumWaiting: Int) { self.maximumWaiting = maximumWaiting }
+
+  /// - Parameter isOwn: whether more than a record depends on it, so that it is never refused for want of room.
+  @discardableResult
+  func put(_ item: Item, isOwn: Bool = false) -> Bool {
+    change { state in
+      guard !state.isStopped else { return false }
+      guard isOwn || state.items.count < maximumWaiting else {
+        state.dropped += 1
+        return false
+      }
+      state.items.append(item)
+      return true
     }
   }
 
-  deinit { close(descriptor) }
+  func add(_ source: any AuditSource) { change { $0.sources.append(source) } }
+  func wake() { change { _ in } }
+  func stop() { change { $0.isStopped = true } }
 
-  /// Appends `event`.
-  public func emit(_ event: AuditEvent) {
-    queue.async { [self] in
-      do {
-        let encoder = JSONEncoder()
-        encoder.dateEncodingStrategy = .iso8601
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        var line = escapedForTerminals(try encoder.encode(event.bounded()))
-        line.append(UInt8(ascii: "\n"))
-        // One write(2) with O_APPEND: records of two writers cannot mix.
-        let count = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-        guard count == line.count else { throw AuditError(String(cString: strerror(errno))) }
-        written.increment()
-      } catch {
-        dropped.increment()
-        logger.error("audit event lost", metadata: ["event": "\(event.event)", "error": "\(error)"])
+  private func change<Result>(_ body: (inout State) -> Result) -> Result {
+    let (result, mustSignal) = state.withLock { state in
+      let result = body(&state)
+      defer { state.isAwake = true }
+      return (result, !state.isAwake)
+    }
+    if mustSignal { semaphore.signal() }
+    return result
+  }
+
+  /// Waits for work, no longer than `milliseconds`, and takes it.
+  func take(within milliseconds: Int?) -> Batch {
+    _ = semaphore.wait(timeout: milliseconds.map { .now() + .milliseconds($0) } ?? .distantFuture)
+    return state.withLock { state in
+      defer { (state.items, state.dropped, state.isAwake) = ([], 0, false) }
+      return Batch(items: state.items, sources: state.sources, dropped: state.dropped, isLast: state.isStopped)
+    }
+  }
+
+  var status: Status { state.withLock { $0.status } }
+  func publish(_ status: Status) { state.withLock { $0.status = status } }
+}
+
+/// The audit log's thread.
+///
+/// Invariant behind `@unchecked Sendable`: made on one thread, then used by the log's own thread alone.
+private final class AuditLoop: @unchecked Sendable {
+  private let inbox: AuditInbox
+  private let writer: AuditWriter
+  private let logger = Logger(label: "audit")
+  private var isFailing = false
+  private var dropped = 0
+  /// What the counters have been told.
+  private var counted = AuditMetrics()
+  private let writtenCounter = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "written")])
+  private let droppedCounter = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "dropped")])
+
+  /// Sources that may have records are asked so often, in milliseconds: the records of that time make one write.
+  private static let tick = 50
+  /// A file that cannot be written is tried again after so many milliseconds.
+  private static let retry = 250
+
+  init(_ inbox: AuditInbox, _ writer: AuditWriter) {
+    self.inbox = inbox
+    self.writer = writer
+  }
+
+  func run() {
+    var wait: Int?
+    while true {
+      publish()
+      let batch = inbox.take(within: wait)
+      if isFailing { writer.flush() }
+      // What the sources have is older than the items: a session's queries come before its end.
+      for source in batch.sources { source.drain(into: writer) }
+      process(batch.items)
+      dropped += batch.dropped
+      reportDropped()
+      writer.flush()
+      noteFailure()
+      if batch.isLast { break }
+      wait = isFailing ? Self.retry : batch.sources.contains { $0.isActive } ? Self.tick : nil
+    }
+    writer.settle()
+    publish()
+  }
+
+  private func process(_ items: [AuditInbox.Item]) {
+    var waiting: [@Sendable (AuditError?) -> Void] = []
+    var settlers: [@Sendable () -> Void] = []
+    for item in items {
+      switch item {
+      case .event(let event): writer.write(event)
+      case .durable(let event, let answer):
+        // A record that would only wait in memory is no promise: better none.
+        if let failure = writer.failure {
+          answer(failure)
+        } else {
+          writer.write(event)
+          waiting.append(answer)
+        }
+      case .work(let work): work(writer)
+      case .settle(let done): settlers.append(done)
       }
     }
+    // One sync for all sessions that start at this moment.
+    if !waiting.isEmpty {
+      let failure = writer.sync()
+      for answer in waiting { answer(failure) }
+    }
+    if !settlers.isEmpty {
+      writer.settle()
+      publish()
+      for done in settlers { done() }
+    }
   }
 
-  /// Waits until everything emitted so far is in the file.
-  public func flush() { queue.sync {} }
-}
+  private func reportDropped() {
+    guard dropped > 0, writer.failure == nil else { return }
+    let isWritten = writer.write("audit.dropped", code: "SPA00W", at: RecordClock.now()) {
+      $0.field("message", "events came faster than they could be taken")
+      $0.field("count", dropped)
+    }
+    if isWritten { dropped = 0 }
+  }
 
-/// The audit file cannot be opened or written.
-public struct AuditError: Error, Sendable, CustomStringConvertible {
-  public let description: String
-  init(_ description: String) { self.description = description }
+  private func noteFailure() {
+    guard (writer.failure != nil) != isFailing else { return }
+    isFailing.toggle()
+    if let failure = writer.failure {
+      logger.error("audit log fails; new sessions are refused", metadata: ["error": "\(failure)"])
+    } else {
+      logger.notice("audit log is written again")
+    }
+  }
+
+  private func publish() {
+    var metrics = writer.metrics
+    metrics.dropped += dropped
+    writtenCounter.increment(by: metrics.written - counted.written)
+    droppedCounter.increment(by: metrics.dropped - counted.dropped)
+    counted = metrics
+    inbox.publish(.init(metrics: metrics, head: writer.head, failure: writer.failure))
+  }
 }

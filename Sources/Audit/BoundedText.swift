@@ -9,7 +9,7 @@ extension AuditEvent {
     event.event = event.event.bounded(Self.maximumText)
     for field: WritableKeyPath<AuditEvent, String?> in [
       \.clusterName, \.user, \.sessionID, \.message, \.databaseService, \.databaseURI, \.databaseName, \.databaseUser,
-      \.clientAddress, \.name,
+      \.clientAddress, \.userAgent, \.name, \.error,
     ] {
       event[keyPath: field] = event[keyPath: field]?.bounded(Self.maximumText)
     }

@@ -153,6 +153,8 @@ public final class AuthServer: Sendable {
   /// - Throws: `AuthError`; the same for every reason that has to do with name or password.
   public func login(_ request: LoginRequest, from address: String) async throws -> LoginResponse {
     var event = AuditEvent("user.login", code: "T1000I")
+    event.clusterName = clusterName
+    event.extra = [("method", .text("local"))]
     event.user = request.username
     event.clientAddress = address
     do {
@@ -216,6 +218,7 @@ public final class AuthServer: Sendable {
     do {
       let certificate = try userCA.issue(identity, signingRequestPEM: signingRequest, notAfter: notAfter)
       var event = AuditEvent("cert.create", code: "TC000I")
+      event.clusterName = clusterName
       event.user = identity.username
       event.databaseService = identity.route?.service
       audit.emit(event)

@@ -1,4 +1,5 @@
 import AccessControl
+import Audit
 import ControlAPI
 import Foundation
 import GRDB
@@ -129,10 +130,22 @@ extension AuthServer {
   ///
   /// A host that has joined once needs no token again, as it would not with an identity of its own.
   public func join(service: String, token: String?) throws {
+    // A refusal names the token by the beginning of its hash only.
+    let name = token.map { String(OneTimeSecret.hash($0).prefix(12)) }
+    do {
+      if try admit(service: service, token: token) { emitJoin(service, token: name, failure: nil) }
+    } catch {
+      emitJoin(service, token: name, failure: "\(error)")
+      throw error
+    }
+  }
+
+  /// - Returns: `false` if the service had joined before.
+  private func admit(service: String, token: String?) throws -> Bool {
     let marker = "joined:\(service)"
-    try state.database.write { database in
+    return try state.database.write { database in
       let known = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = ?", arguments: [marker])
-      guard known == nil else { return }
+      guard known == nil else { return false }
       let query = "SELECT roles FROM token WHERE hash = ? AND expires > ?"
       let roles = try String.fetchOne(
         database, sql: query, arguments: [OneTimeSecret.hash(token ?? ""), Date().timeIntervalSince1970])
@@ -142,6 +155,17 @@ extension AuthServer {
       }
       try database.execute(
         sql: "INSERT INTO setting VALUES (?, ?)", arguments: [marker, "\(Date().timeIntervalSince1970)"])
+      return true
     }
+  }
+
+  private func emitJoin(_ service: String, token: String?, failure: String?) {
+    var event = AuditEvent("instance.join", code: failure == nil ? "TJ001I" : "TJ001W")
+    event.clusterName = clusterName
+    event.success = failure == nil
+    event.message = failure
+    event.extra = [("role", .text(service)), ("method", .text("token"))]
+    if let token { event.extra.append(("token_name", .text(token))) }
+    audit.emit(event)
   }
 }

@@ -117,6 +117,9 @@ extension TeleportConfiguration {
     return names.filter { !$0.isEmpty && seen.insert($0).inserted }
   }
 
+  /// How many reactors to run.
+  public var reactors: Int { reactorCount ?? ProcessInfo.processInfo.activeProcessorCount }
+
   /// The enabled services, as `--roles` names them.
   public var serviceNames: [String] {
     [(isAuthEnabled, "auth"), (isProxyEnabled, "proxy"), (isDatabaseEnabled, "db")].filter(\.0).map(\.1)

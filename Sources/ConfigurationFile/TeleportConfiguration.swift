@@ -40,6 +40,8 @@ public struct TeleportConfiguration: Sendable {
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
   public var membership = MembershipConfiguration()
+  public var auditLog = AuditLogConfiguration()
+  public var queryAudit = QueryAuditConfiguration()
 
   /// Built-in defaults.
   public init() {}
@@ -136,10 +138,11 @@ public struct TeleportConfiguration: Sendable {
   private mutating func readAuth(_ section: YAMLSection) throws {
     try section.allow([
       "enabled", "listen_addr", "public_addr", "cluster_name", "tokens", "authentication", "proxy_listener_mode",
-      "host_certificate_ttl",
+      "host_certificate_ttl", "audit",
     ])
     try section.refuse(UnsupportedKey.auth)
     try membership.readAuth(section)
+    if let audit = try section.section("audit") { auditLog = try AuditLogConfiguration(audit) }
     isAuthEnabled = try section.bool("enabled") ?? true
     clusterName = try section.string("cluster_name")
     if let clusterName, !Role.isValidName(clusterName) {
@@ -185,8 +188,9 @@ public struct TeleportConfiguration: Sendable {
   }
 
   private mutating func readDatabaseService(_ section: YAMLSection) throws {
-    try section.allow(["enabled", "databases", "resources", "aws"])
+    try section.allow(["enabled", "databases", "resources", "aws", "audit"])
     try section.refuse(UnsupportedKey.databaseService)
+    if let audit = try section.section("audit") { queryAudit = try QueryAuditConfiguration(audit) }
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
     var names = Set<String>()

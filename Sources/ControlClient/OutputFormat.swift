@@ -7,7 +7,7 @@ public enum OutputFormat: String, ExpressibleByArgument, CaseIterable, Sendable 
 
 extension Terminal {
   /// JSON as YAML: one encoder decides the keys, whichever form is asked for.
-  static func yaml(_ json: Data) throws -> String {
+  public static func yaml(_ json: Data) throws -> String {
     guard let node = try Yams.compose(yaml: String(decoding: json, as: UTF8.self)) else { return "" }
     return try Yams.serialize(node: plain(node))
   }

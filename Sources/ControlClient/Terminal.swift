@@ -4,10 +4,16 @@ import Secrets
 
 /// Talking to the person at the terminal.
 public enum Terminal {
-  /// `text` without control characters, which could move the cursor or rewrite what stands there.
+  /// `text` without characters that could move the cursor, rewrite what stands there, or hide or turn around others.
   public static func safe(_ text: String) -> String {
     String(
-      String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{fffd}" : $0 }))
+      String.UnicodeScalarView(
+        text.unicodeScalars.map { scalar in
+          switch scalar.properties.generalCategory {
+          case .control, .format, .lineSeparator, .paragraphSeparator: "\u{fffd}"
+          default: scalar
+          }
+        }))
   }
 
   /// Asks on the terminal itself with echo off; the terminal is put right again even when interrupted.

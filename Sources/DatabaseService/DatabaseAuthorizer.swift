@@ -18,15 +18,28 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let audit: AuditLog
   private let keys = ScramKeyCache()
   private let logger = Logger(label: "db")
+  private let queries: QueryAuditor?
+  private let serverID: String
   /// What is known of granted sessions, for the records of their start and end.
-  private let sessions = Mutex<[String: AuditEvent]>([:])
+  private let sessions = Mutex<[String: GrantedSession]>([:])
+
+  private struct GrantedSession {
+    let event: AuditEvent
+    /// The number its statements are recorded under.
+    let recording: UInt64?
+    /// Its start is on record.
+    var isStarted = false
+  }
 
   /// - Parameters:
+  ///   - queries: records what sessions ask; `nil`: nothing does.
+  ///   - serverID: names this service's host in records.
   ///   - identify: whom a certificate (DER) speaks for; checks it, since one that came through a tunnel has not met TLS
   ///     here.
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   public init(
     databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
+    queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker
   ) {
@@ -34,6 +47,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.authenticator = authenticator
     self.audit = audit
     self.identify = identify
+    self.queries = queries
+    self.serverID = serverID
     self.checker = checker
   }
 
@@ -61,12 +76,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.databaseName = request.database
     event.clientAddress = request.clientAddress
     event.userAgent = request.applicationName.map { String($0.prefix(Self.maximumUserAgent)) }
+    event.databaseProtocol = "postgres"
+    event.extra = [("server_id", .text(serverID))]
     do {
       return .success(.database(try await grant(request, &event)))
     } catch {
       let refusal = wireError(error)
       event.success = false
-      event.message = refusal.message
+      event.error = refusal.state.rawValue
+      event.message = refusal.auditText
       audit.emit(event)
       return .failure(refusal)
     }
@@ -97,6 +115,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       hint: "See 'tsh db ls' for those you can reach.")
     guard let database = databases.withLock({ $0[route.service] }) else { throw unknown }
     event.databaseURI = database.uri
+    event.databaseType = database.auditType
+    event.extra += database.auditFields
     let access = DatabaseAccess(
       labels: database.labels, databaseName: request.database, databaseUsers: database.spellings(ofUser: request.user),
       wantsReplication: request.wantsReplication)
@@ -143,7 +163,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     let sessionID = UUID().uuidString.lowercased()
     var event = event
     event.sessionID = sessionID
-    sessions.withLock { $0[sessionID] = event }
+    let recording = queries?.begin(event)
+    sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording) }
     let remaining = identity.notValidAfter.timeIntervalSinceNow
     let keys = keys
     return SessionGrant(
@@ -153,7 +174,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
         try keys.keys(for: derivation, password: password)
       },
       idleTimeout: checker.clientIdleTimeout.map { UInt64($0) * 1000 },
-      lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil)
+      lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil, recording: recording)
   }
 
   /// What the client is told. Errors that were not written for clients are logged under an id that it is told instead.
@@ -174,45 +195,71 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   public func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {
-    guard let sessionID, var event = sessions.withLock({ $0[sessionID] }) else { return }
-    event.event = "db.session.cancel"
-    event.code = "TDB03W"
-    event.uid = UUID().uuidString.lowercased()
-    event.time = Date()
-    event.message = "cancel request for a session of user '\(event.user ?? "")'"
+    guard let sessionID, let session = sessions.withLock({ $0[sessionID] }) else { return }
+    var event = session.event.followed(by: "db.session.cancel", code: "TDB03W")
     event.user = userName(certificate: certificate)
     event.clientAddress = clientAddress
     event.success = false
+    event.message = "cancel request for a session of user '\(session.event.user ?? "")'"
     audit.emit(event)
+  }
+
+  public func sessionStarting(_ sessionID: String) async -> WireError? {
+    let granted = sessions.withLock { sessions in
+      sessions[sessionID]?.isStarted = true
+      return sessions[sessionID]
+    }
+    guard let granted else { return WireError(.internalError, "the session is not known") }
+    var event = granted.event.followed(by: "db.session.start", code: "TDB00I")
+    event.success = true
+    do {
+      try await audit.emitDurably(event)
+      return nil
+    } catch {
+      logger.error("session refused", metadata: ["sid": "\(sessionID)", "error": "\(error)"])
+      sessions.withLock { $0[sessionID]?.isStarted = false }
+      return WireError(
+        .cannotConnectNow, "the audit log cannot be written, so no session may start",
+        hint: "Tell the administrator: the Database Service's log says why.")
+    }
   }
 
   public func sessionStarted(_ sessionID: String, failure: WireError?) {
-    let known = sessions.withLock { sessions in
-      failure == nil ? sessions[sessionID] : sessions.removeValue(forKey: sessionID)
+    guard let failure else {
+      return logger.info("session started", metadata: ["sid": "\(sessionID)"])
     }
-    guard var event = known else { return }
-    event.uid = UUID().uuidString.lowercased()
-    event.time = Date()
-    event.success = failure == nil
-    event.code = failure == nil ? "TDB00I" : "TDB00W"
-    event.message = failure?.message
+    guard let session = sessions.withLock({ $0.removeValue(forKey: sessionID) }) else { return }
+    logger.warning("session failed", metadata: ["sid": "\(sessionID)", "error": "\(failure.message)"])
+    // The client left between the record of its start and its first byte.
+    guard !session.isStarted else { return end(session, because: failure.message, summary: nil) }
+    var event = session.event.followed(by: "db.session.start", code: "TDB00W")
+    event.success = false
+    event.error = failure.state.rawValue
+    event.message = failure.auditText
     audit.emit(event)
-    logger.log(
-      level: failure == nil ? .info : .warning, "session \(failure == nil ? "started" : "failed")",
-      metadata: ["sid": "\(sessionID)", "user": "\(event.user ?? "")", "error": "\(failure?.message ?? "-")"])
+    if let number = session.recording { queries?.forget(number) }
   }
 
   public func sessionEnded(_ summary: SessionSummary) {
-    guard var event = sessions.withLock({ $0.removeValue(forKey: summary.sessionID) }) else { return }
-    event.event = "db.session.end"
-    event.code = "TDB01I"
-    event.uid = UUID().uuidString.lowercased()
-    event.time = Date()
-    event.success = true
-    event.message = summary.reason
-    event.bytesFromClient = summary.bytesFromClient
-    event.bytesFromServer = summary.bytesFromServer
-    audit.emit(event)
+    guard let session = sessions.withLock({ $0.removeValue(forKey: summary.sessionID) }) else { return }
+    end(session, because: summary.reason, summary: summary)
     logger.info("session ended", metadata: ["sid": "\(summary.sessionID)", "reason": "\(summary.reason)"])
   }
+
+  private func end(_ session: GrantedSession, because reason: String, summary: SessionSummary?) {
+    var event = session.event.followed(by: "db.session.end", code: "TDB01I")
+    event.success = true
+    event.message = reason
+    event.bytesFromClient = summary?.bytesFromClient
+    event.bytesFromServer = summary?.bytesFromServer
+    event.extra += [("session_start", .text(session.event.time.formatted(.iso8601)))]
+    audit.emit(event) { [queries, recording = session.recording] writer in
+      if let recording { queries?.end(recording, writer) }
+    }
+  }
+}
+
+extension WireError {
+  /// What is wrong, with the detail that the client sees too.
+  fileprivate var auditText: String { detail.map { "\(message): \($0)" } ?? message }
 }

@@ -1,5 +1,6 @@
 import AWS
 import AccessControl
+import Audit
 import ConfigurationFile
 import Foundation
 import TLS
@@ -78,6 +79,20 @@ public struct ServedDatabase: Sendable {
       workgroup: try pick(configuration.workgroup, endpoint?.workgroup, "aws.redshift_serverless.workgroup_name"),
       region: region, account: account, assumeRole: try configuration.assumeRoleARN.map { try RoleARN($0) },
       externalID: configuration.externalID)
+  }
+
+  /// `db_type` of audit records.
+  var auditType: String { serverless == nil ? "self-hosted" : "redshift-serverless" }
+
+  /// Fields of audit records that tell which database it is.
+  var auditFields: [(name: StaticString, value: AuditEvent.Value)] {
+    var fields: [(name: StaticString, value: AuditEvent.Value)] = []
+    if !labels.isEmpty { fields.append(("db_labels", .pairs(labels))) }
+    guard let serverless else { return fields }
+    fields.append(("db_aws_region", .text(serverless.region)))
+    fields.append(("db_aws_account_id", .text(serverless.account)))
+    fields.append(("db_aws_redshift_serverless_workgroup", .text(serverless.workgroup)))
+    return fields
   }
 
   /// AWS account and region where database users are IAM roles.

@@ -10,6 +10,8 @@ public struct GatewaySettings: Sendable {
   public var http: HTTPUpstream?
   /// Takes agents' tunnels, on a proxy.
   public var tunnel: TunnelEntrance?
+  /// Where it is told what clients ask of databases; `nil`: nowhere.
+  public var recording: QueryRecording?
   /// Whether a CancelRequest may come without TLS, as psql up to version 16 sends it.
   public var allowsCancelInClear = true
   /// Connections one reactor serves at once; more are closed as they come, before they cost a handshake.

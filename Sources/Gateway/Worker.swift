@@ -39,6 +39,12 @@ final class Worker {
     cancelKeys = CancelKeys(reactorIndex: reactor.index, reactorCount: reactorCount)
   }
 
+  /// What keeps account of a session's statements, if they are recorded.
+  func recorder(for grant: SessionGrant) -> QueryRecorder? {
+    guard let session = grant.recording, let recording = settings.recording else { return nil }
+    return QueryRecorder(recording, reactor: reactor.index, session: session)
+  }
+
   /// The worker of the reactor on whose thread this runs.
   static func of(_ reactor: Reactor) -> Worker? { reactor.context as? Worker }
 }

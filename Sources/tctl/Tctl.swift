@@ -12,7 +12,8 @@ struct Tctl: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tctl", abstract: "Administer a Sallyport cluster.",
     subcommands: [
-      Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Version.self,
+      Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Audit.self,
+      Version.self,
     ])
 }
 

@@ -37,11 +37,12 @@ struct Cluster {
     let directory = configuration.dataDirectory
     try checkLength(of: directory)
     for folder in ["", "/log", "/run"] { try PrivateFile.makeDirectory(directory + folder) }
-    let audit = try AuditLog(path: directory + "/log/events.log")
+    let audit = try AuditLog(path: directory + "/log/events.log", settings: auditSettings)
     let auth = try makeAuth(audit)
     let side: any ClusterSide = try await makeSide(auth)
     let databases = try servedDatabases()
-    let authorizer = databaseAuthorizer(databases, side, audit)
+    let queries = queryAuditor(audit)
+    let authorizer = databaseAuthorizer(databases, side, audit, queries)
 
     let tunnels = configuration.isProxyEnabled ? TunnelRegistry() : nil
     let contexts = try DialContexts(side)
@@ -55,7 +56,8 @@ struct Cluster {
       } else {
         nil
       }
-    let port = Port(configuration: configuration, side: side, http: http, tunnels: tunnels)
+    let port = Port(configuration: configuration, side: side, http: http, tunnels: tunnels,
+      recording: queries?.recording)
     let gateway = Gateway(settings: try port.settings(), authorizer: sessionAuthorizer(authorizer, side))
     let services = Services(
       configuration: configuration, side: side, auth: auth,
@@ -73,7 +75,7 @@ struct Cluster {
         let cluster = try Cluster(next)
         let databases = try cluster.servedDatabases()
         running.use(
-          try Port(configuration: next, side: side, http: http, tunnels: tunnels).settings())
+          try Port(configuration: next, side: side, http: http, tunnels: tunnels, recording: queries?.recording).settings())
         authorizer?.use(databases)
         let beat = cluster.heartbeat(databases)
         Task { try await side.offer(beat) }
@@ -134,12 +136,13 @@ struct Cluster {
   }
 
   private func databaseAuthorizer(
-    _ databases: [ServedDatabase], _ side: any ClusterSide, _ audit: AuditLog
+    _ databases: [ServedDatabase], _ side: any ClusterSide, _ audit: AuditLog, _ queries: QueryAuditor?
   ) -> DatabaseAuthorizer? {
     guard configuration.isDatabaseEnabled else { return nil }
     return DatabaseAuthorizer(
       databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
-      audit: audit, identify: { try side.authorities.trusted.user(certificateDER: $0) },
+      audit: audit, queries: queries, serverID: side.credentials.hostID,
+      identify: { try side.authorities.trusted.user(certificateDER: $0) },
       checker: { try side.checker(for: $0) })
   }
 
@@ -168,6 +171,27 @@ struct Cluster {
     throw ConfigurationError(
       "data_dir \(directory) is too long for the names of its sockets; choose one of at most "
         + "\(directory.utf8.count - excess) bytes")
+  }
+
+  private var auditSettings: AuditLogSettings {
+    var settings = AuditLogSettings()
+    settings.maximumSize = configuration.auditLog.maximumSize
+    settings.maximumFiles = configuration.auditLog.maximumFiles
+    return settings
+  }
+
+  /// What records statements, unless the configuration turns that off.
+  private func queryAuditor(_ audit: AuditLog) -> QueryAuditor? {
+    let wanted = configuration.queryAudit
+    guard configuration.isDatabaseEnabled, let level = QueryAuditLevel(rawValue: wanted.queries), level != .off else {
+      return nil
+    }
+    var settings = QueryRecording.Settings()
+    settings.maximumQuery = wanted.maximumQuery
+    settings.includesParameters = wanted.includesParameters
+    settings.isStrict = wanted.isStrict
+    settings.ringSize = wanted.queueSize
+    return QueryAuditor(level: level, settings: settings, reactorCount: configuration.reactors, log: audit)
   }
 
   private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }

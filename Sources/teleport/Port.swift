@@ -20,6 +20,8 @@ struct Port: Sendable {
   let http: HTTPUpstream?
   /// On a proxy: the agents that dug tunnels to it.
   let tunnels: TunnelRegistry?
+  /// Where it is told what clients ask of the databases served here.
+  let recording: QueryRecording?
 
   func settings() throws -> GatewaySettings {
     let authorities = try side.authorities
@@ -37,6 +39,7 @@ struct Port: Sendable {
     }
     var settings = GatewaySettings(
       postgresTLS: try context(web: nil), directTLS: try context(web: try webCertificate()), http: http)
+    settings.recording = recording
     settings.allowsCancelInClear = configuration.allowsCancelInClear
     settings.tunnel = tunnels.map { registry in
       TunnelEntrance(registry: registry) { [side] certificate in

@@ -28,7 +28,7 @@ struct Services: Sendable {
     _ gateway: Gateway, on addresses: [SocketAddress], agentFor authorizer: DatabaseAuthorizer?,
     until isOver: @escaping @Sendable (RunningGateway) async -> Void
   ) async throws {
-    let reactors = configuration.reactorCount ?? ProcessInfo.processInfo.activeProcessorCount
+    let reactors = configuration.reactors
     authTargets?.refresh()
     try await withThrowingTaskGroup(of: Void.self) { group in
       if let diagnostics { group.addTask { try await diagnostics.run() } }

@@ -61,6 +61,8 @@ class Cluster:
         self.pg = self.directory / "pg"
         self.data = self.directory / "data"
         self.config = self.directory / "teleport.yaml"
+        # Lines of YAML for `audit` of auth_service and db_service.
+        self.audit_log, self.query_audit = "{}", "{}"
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -109,7 +111,7 @@ teleport:
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
-auth_service: {{enabled: "yes", cluster_name: test}}
+auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:
   enabled: "yes"
   web_listen_addr: 127.0.0.1:{self.port}
@@ -118,6 +120,7 @@ proxy_service:
 {proxy}
 db_service:
   enabled: "{'yes' if database else 'no'}"
+  audit: {self.query_audit}
   databases:
   - name: redshift
     protocol: postgres
@@ -258,7 +261,10 @@ db_service:
             f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev", autocommit=True)
 
     def audit(self):
-        return [json.loads(line) for line in (self.data / "log/events.log").read_text().splitlines()]
+        """Every record of the log, rotated files included."""
+        files = sorted((self.data / "log").glob("events-*.log"), key=lambda path: path.stem.rsplit("-", 1)[1])
+        lines = [line for path in [*files, self.data / "log/events.log"] for line in path.read_bytes().split(b"\n")[:-1]]
+        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ class ClientLeg: TLSChannel {
   private(set) var server: ServerLeg?
 
   private var scanner = MessageScanner(side: .frontend)
+  private var recorder: QueryRecorder?
   /// When either side was last heard, by the reactor's clock, and which one it was.
   private var lastHeard: UInt64 = 0
   private var clientSpokeLast = false
@@ -175,6 +176,7 @@ class ClientLeg: TLSChannel {
     lastHeard = reactor.now
     // Behind a tunnel, the agent sees to the limits of the session and to its records.
     guard let grant else { return }
+    recorder = worker.recorder(for: grant)
     if let idle = grant.idleTimeout { _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
     if let lifetime = grant.lifetime {
       let used = min(lifetime, reactor.now - grantedAt)
@@ -193,9 +195,13 @@ class ClientLeg: TLSChannel {
     worker.counters.bytesFromClients &+= UInt64(bytes.count)
     do {
       let scan = try scanner.scan(bytes)
-      if let end = scan.terminateEnd {
+      let passed = UnsafeRawBufferPointer(rebasing: bytes[..<(scan.terminateEnd ?? bytes.count)])
+      guard recorder?.noteRequests(passed, now: reactor.now) != false else {
+        return endSession("audit log overloaded", telling: QueryRecorder.overflow)
+      }
+      if scan.terminateEnd != nil {
         hasTerminated = true
-        server.write(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+        server.write(passed)
         endSession("client terminated")
         return
       }
@@ -215,6 +221,7 @@ class ClientLeg: TLSChannel {
     clientSpokeLast = false
     bytesSent &+= UInt64(bytes.count)
     worker.counters.bytesToClients &+= UInt64(bytes.count)
+    recorder?.noteResponses(bytes, now: reactor.now)
     write(bytes)
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)

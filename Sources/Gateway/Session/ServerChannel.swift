@@ -7,7 +7,7 @@ import TLSTransport
 
 /// The connection to the database on behalf of one client: dial, TLS, authentication, then the relay.
 final class ServerChannel: ServerLeg {
-  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, relay, over }
+  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, recording, relay, over }
 
   private enum Tag: UInt8 {
     case connect = 1
@@ -124,7 +124,7 @@ final class ServerChannel: ServerLeg {
     case .handshake: missing = "go on with the TLS handshake"
     case .authentication: missing = "go on with the authentication"
     case .settling: missing = "become ready after the authentication"
-    case .connecting, .relay, .over: return
+    case .connecting, .recording, .relay, .over: return
     }
     fail(
       WireError(
@@ -147,6 +147,7 @@ final class ServerChannel: ServerLeg {
     case .relay: relay(bytes)
     case .tlsAnswer: readTLSAnswer(bytes)
     case .authentication, .settling: readLogin(bytes)
+    case .recording: keep(bytes)
     case .connecting, .handshake, .over: break
     }
   }
@@ -243,12 +244,37 @@ final class ServerChannel: ServerLeg {
 
   private func settle(_ message: BackendMessageReader.Message) throws {
     guard try collector.handle(type: message.type, body: message.body) else { return }
-    phase = .relay
-    endWait()
-    let rest = reader.takeRest()
+    phase = .recording
     authentication = nil
+    endWait()
+    // No byte of the session flows before its start is on record.
+    pauseReceiving()
+    let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant.sessionID)
+    gateway.pool.run {
+      let refusal = await gateway.authorizer.sessionStarting(sessionID)
+      // A full mailbox leaves the login to its deadline.
+      mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.recorded(refusal) }
+    }
+  }
+
+  /// What the database says between its ReadyForQuery and the session's beginning: little, if anything.
+  private func keep(_ bytes: UnsafeRawBufferPointer) {
+    do {
+      try reader.append(bytes)
+    } catch {
+      fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
+    }
+  }
+
+  private func recorded(_ refusal: WireError?) {
+    guard phase == .recording else { return }
+    if let refusal { return fail(refusal) }
+    phase = .relay
+    let rest = reader.takeRest()
     client?.serverReady(collector.greeting, from: self)
     if !rest.isEmpty { rest.withUnsafeBytes { relay($0) } }
+    // What came with it may have filled the client's queue: then that resumes us.
+    if phase == .relay, (client?.queuedBytes ?? 0) <= ClientLeg.highMark { resumeReceiving() }
   }
 
   // MARK: Ends

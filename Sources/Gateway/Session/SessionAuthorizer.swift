@@ -57,12 +57,14 @@ public struct SessionGrant: Sendable {
   public let idleTimeout: UInt64?
   /// Ends the session after so many milliseconds: the certificate has expired then.
   public let lifetime: UInt64?
+  /// The number under which the session's statements are recorded; `nil`: they are not.
+  public let recording: UInt64?
 
   public init(
     sessionID: String, addresses: [SocketAddress], tls: ClientTLSContext, serverName: String, user: String,
     database: String, password: Secret?, isPasswordCached: Bool,
     deriveKeys: @escaping @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys, idleTimeout: UInt64?,
-    lifetime: UInt64?
+    lifetime: UInt64?, recording: UInt64? = nil
   ) {
     self.sessionID = sessionID
     self.addresses = addresses
@@ -75,6 +77,7 @@ public struct SessionGrant: Sendable {
     self.deriveKeys = deriveKeys
     self.idleTimeout = idleTimeout
     self.lifetime = lifetime
+    self.recording = recording
   }
 }
 
@@ -104,6 +107,10 @@ public protocol SessionAuthorizer: Sendable {
   ///
   /// - Parameter sessionID: as granted; `nil` on a proxy, whose sessions the agents name.
   func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String)
+  /// The database let the session in. It begins when this returns: whatever has to be on record by then is.
+  ///
+  /// - Returns: why the session cannot begin, or `nil`.
+  func sessionStarting(_ sessionID: String) async -> WireError?
   /// The database let the session in (`nil`) or refused or could not be reached.
   func sessionStarted(_ sessionID: String, failure: WireError?)
   /// A started session is over.

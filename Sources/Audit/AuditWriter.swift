@@ -1,0 +1,195 @@
+import Crypto
+import Foundation
+
+/// Forms records, numbers and chains them, and brings them to the file. Lives on the audit log's own thread.
+public final class AuditWriter {
+  private var file: AuditFile
+  private let settings: AuditLogSettings
+  private(set) var head: AuditHead
+  /// Records that are not in the file yet, from `written` on.
+  private var text = JSONText()
+  private var written = 0
+  private var clock = RecordClock()
+  private var uids = UIDSource()
+  private var storedHead: AuditHead
+  private var headStoredAt: time_t = 0
+  private var droppedCount = 0
+
+  /// What the last attempt to write failed with.
+  private(set) var failure: AuditError?
+  private(set) var metrics = AuditMetrics()
+
+  /// Records are written in pieces of about this size, in bytes.
+  private static let batch = 256 << 10
+  /// Seconds between notes of where the chain ends.
+  private static let headInterval: time_t = 10
+
+  init(_ files: AuditFiles, settings: AuditLogSettings) throws {
+    self.settings = settings
+    (file, head) = try AuditFile.open(files, settings: settings)
+    storedHead = head
+    text.bytes.reserveCapacity(2 * Self.batch)
+    report(file.recovery)
+    flush()
+    if let failure { throw failure }
+  }
+
+  /// Whether another record finds room. Without it, callers keep what they have, or count it as lost.
+  public var hasRoom: Bool { text.bytes.count - written < settings.maximumBacklog }
+
+  // MARK: Records
+
+  /// Appends a record.
+  ///
+  /// - Parameters:
+  ///   - milliseconds: since 1970.
+  ///   - fields: appends what is particular to it.
+  /// - Returns: whether there was room.
+  @discardableResult
+  public func write(
+    _ event: String, code: String, at milliseconds: Int64, uid: String? = nil, _ fields: (inout JSONText) -> Void
+  ) -> Bool {
+    guard hasRoom else {
+      metrics.dropped += 1
+      droppedCount += 1
+      return false
+    }
+    let start = text.bytes.count
+    text.append(AuditRecord.opening)
+    text.number(head.sequence + 1)
+    text.append(",\"event\":")
+    text.string(event)
+    text.append(",\"code\":")
+    text.string(code)
+    text.append(",\"time\":\"")
+    clock.append(milliseconds, to: &text)
+    text.append("\",\"uid\":\"")
+    if let uid { text.append(plain: uid) } else { uids.append(to: &text) }
+    text.append("\",")
+    fields(&text)
+    text.append(AuditRecord.link)
+    for byte in head.digest { text.hex(byte) }
+    text.append("\"}")
+    head.sequence += 1
+    head.digest = text.bytes.withUnsafeBytes { AuditRecord.digest(UnsafeRawBufferPointer(rebasing: $0[start...])) }
+    text.append("\n")
+    metrics.written += 1
+    if text.bytes.count - written >= Self.batch, failure == nil { flush() }
+    return true
+  }
+
+  @discardableResult
+  func write(_ event: AuditEvent) -> Bool {
+    let milliseconds = Int64((event.time.timeIntervalSince1970 * 1000).rounded())
+    return write(event.event, code: event.code, at: milliseconds, uid: event.uid) {
+      event.bounded().encodeFields(into: &$0)
+    }
+  }
+
+  private func report(_ recovery: AuditFile.Recovery) {
+    if !recovery.torn.isEmpty {
+      writeOwn("audit.recovered", code: "SPA01W") { text in
+        text.field("message", "an unfinished last record was cut off")
+        recovery.torn.withUnsafeBytes { text.field("torn", $0) }
+      }
+    }
+    if let name = recovery.putAside {
+      writeOwn("audit.recovered", code: "SPA01W") {
+        $0.field("message", "the file did not end with a record and was put aside")
+        $0.field("file", name)
+      }
+    }
+    if let missing = recovery.missingUpTo {
+      writeOwn("audit.missing", code: "SPA03W") {
+        $0.field("message", "the log does not end where it ended when this server last wrote it")
+        $0.field("last_seq", missing)
+      }
+    }
+  }
+
+  private func writeOwn(_ event: String, code: String, _ fields: (inout JSONText) -> Void) {
+    write(event, code: code, at: RecordClock.now(), fields)
+  }
+
+  // MARK: File
+
+  /// Brings everything to the file, as far as it takes it; goes on where an earlier attempt stopped.
+  func flush() {
+    if written < text.bytes.count {
+      let (count, errno) = text.bytes.withUnsafeBytes {
+        file.append(UnsafeRawBufferPointer(rebasing: $0[written...]))
+      }
+      written += count
+      metrics.bytes += count
+      note(errno)
+      guard errno == 0 else { return }
+    }
+    text.bytes.removeAll(keepingCapacity: text.bytes.capacity <= 4 * Self.batch)
+    written = 0
+    reportDropped()
+    if !text.bytes.isEmpty { return flush() }
+    maintain()
+  }
+
+  /// Puts everything on the disk. Returns why it could not.
+  func sync() -> AuditError? {
+    flush()
+    guard failure == nil else { return failure }
+    let errno = file.sync()
+    metrics.syncs += 1
+    note(errno)
+    return failure
+  }
+
+  private func note(_ errno: Int32) {
+    guard errno != 0 else {
+      failure = nil
+      return
+    }
+    metrics.failures += 1
+    failure = AuditError(
+      "cannot write the audit log: \(String(cString: strerror(errno))) (make room in data_dir/log; writing resumes by itself)"
+    )
+  }
+
+  private func reportDropped() {
+    guard droppedCount > 0 else { return }
+    let count = droppedCount
+    droppedCount = 0
+    writeOwn("audit.dropped", code: "SPA00W") {
+      $0.field("message", "records were lost while the audit log could not be written")
+      $0.field("count", count)
+    }
+  }
+
+  private func maintain() {
+    let now = time(nil)
+    do {
+      if try file.rotateIfDue(head: head, now: now) { file.store(head) }
+    } catch {
+      metrics.failures += 1
+      failure = error as? AuditError ?? AuditError("\(error)")
+    }
+    if head != storedHead, now - headStoredAt >= Self.headInterval { storeHead(now) }
+  }
+
+  private func storeHead(_ now: time_t) {
+    if file.store(head) { (storedHead, headStoredAt) = (head, now) }
+  }
+
+  /// Before the thread ends, or on demand: everything to the disk and its end noted.
+  func settle() {
+    guard sync() == nil, head != storedHead else { return }
+    storeHead(time(nil))
+  }
+}
+
+/// What the audit log has done since it was opened, for metrics.
+public struct AuditMetrics: Sendable, Equatable {
+  public internal(set) var written = 0
+  public internal(set) var dropped = 0
+  public internal(set) var bytes = 0
+  public internal(set) var syncs = 0
+  /// Attempts to write, sync or rotate that failed.
+  public internal(set) var failures = 0
+}

@@ -1,0 +1,67 @@
+/// The statements and portals that a session has made, by name, as far as they are remembered.
+///
+/// Bounded: the oldest is forgotten first, and the statements executed from it afterwards are recorded by name only.
+struct PreparedStatements {
+  /// The text of a Parse.
+  final class Statement {
+    let name: [UInt8]
+    let query: [UInt8]
+    /// Bytes of the whole text, of which `query` may be the beginning.
+    let length: Int
+
+    init(name: [UInt8], query: [UInt8], length: Int) {
+      self.name = name
+      self.query = query
+      self.length = length
+    }
+  }
+
+  /// A statement with its parameters.
+  struct Portal {
+    let statementName: [UInt8]
+    /// `nil` if it is not (or no longer) known.
+    let statement: Statement?
+    let parameters: [String]
+  }
+
+  static let maximumStatements = 1_000
+  static let maximumBytes = 1 << 20
+  static let maximumPortals = 256
+
+  private var statements: [[UInt8]: Statement] = [:]
+  private var portals: [[UInt8]: Portal] = [:]
+  /// Names in the order in which they were given, with those that are gone already.
+  private var order: [[UInt8]] = []
+  private var bytes = 0
+
+  func statement(_ name: [UInt8]) -> Statement? { statements[name] }
+  func portal(_ name: [UInt8]) -> Portal? { portals[name] }
+
+  mutating func put(_ statement: Statement) {
+    remove(statement: statement.name)
+    statements[statement.name] = statement
+    bytes += statement.query.count + statement.name.count
+    // The statement without a name lives until the next Parse; it needs no place in the queue.
+    if !statement.name.isEmpty { order.append(statement.name) }
+    while statements.count > Self.maximumStatements || bytes > Self.maximumBytes, let oldest = order.first {
+      order.removeFirst()
+      if oldest != statement.name { remove(statement: oldest) }
+    }
+    if order.count > 2 * Self.maximumStatements { order.removeAll { statements[$0] == nil } }
+  }
+
+  mutating func remove(statement name: [UInt8]) {
+    guard let old = statements.removeValue(forKey: name) else { return }
+    bytes -= old.query.count + old.name.count
+  }
+
+  mutating func put(_ portal: Portal, named name: [UInt8]) {
+    if portals.count >= Self.maximumPortals, portals[name] == nil { portals.removeAll() }
+    portals[name] = portal
+  }
+
+  mutating func remove(portal name: [UInt8]) { portals[name] = nil }
+
+  /// Portals end with their transaction.
+  mutating func removePortals() { portals.removeAll(keepingCapacity: true) }
+}
