@@ -24,7 +24,7 @@ end-to-end: build
 
 sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitizer
 	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --sanitize=address --scratch-path .build-asan
-	swift test --sanitize=thread --scratch-path .build-tsan
+	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races-of-others.supp swift test --sanitize=thread --scratch-path .build-tsan
 
 bench: build ## Side by side: direct, PgBouncer, Sallyport
 	.venv/bin/python Benchmarks/bench.py
