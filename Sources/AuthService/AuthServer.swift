@@ -14,6 +14,7 @@ public final class AuthServer: Sendable {
   public let clusterName: String
   public let audit: AuditLog
   let state: ClusterState
+  let sealed: SealedSecrets
   let userCA: CertificateAuthority
   let hostCA: CertificateAuthority
   let databaseCA: CertificateAuthority
@@ -28,6 +29,7 @@ public final class AuthServer: Sendable {
   /// Opens the state in `dataDirectory`; the first start makes the authorities and the preset roles.
   public init(dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog) throws {
     state = try ClusterState(dataDirectory: dataDirectory)
+    sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
     self.publicAddress = publicAddress
     self.audit = audit
     let stored = try state.database.write { database -> String in
@@ -131,22 +133,31 @@ public final class AuthServer: Sendable {
   }
 
   private func checkedLogin(_ request: LoginRequest) async throws -> LoginResponse {
-    let refused = AuthError.unauthenticated("wrong user name or password")
+    // One answer for all: it does not tell which half was wrong, nor who has a second factor.
+    let refused = AuthError.unauthenticated(
+      try secondFactorMode == .off ? "wrong user name or password" : "wrong user name, password or one-time code")
     guard request.password.utf8.count <= PasswordHash.lengths.upperBound else { throw refused }
     let user = try user(request.username)
     try await gate.enter(request.username)
     let password = Secret(utf8: request.password)
     // An unknown user costs the same time as a wrong password.
     let isRight: Bool
+    let secondFactor: SecondFactorVerdict
     do {
       let hash = try user?.password ?? PasswordHash(Secret(utf8: "no such user: a hash to compare with"))
       isRight = try hash.matches(password) && user?.password != nil
+      secondFactor = try checkSecondFactor(of: request.username, code: request.otp, spend: isRight)
     } catch {
       await gate.leave(request.username, succeeded: false)
       throw error
     }
-    await gate.leave(request.username, succeeded: isRight)
-    guard isRight, let user else { throw refused }
+    await gate.leave(request.username, succeeded: isRight && secondFactor == .passed)
+    guard isRight, let user, secondFactor != .refused else { throw refused }
+    guard secondFactor != .notEnrolled else {
+      throw AuthError.unauthenticated(
+        "the cluster demands a second factor and \(user.name) has none; ask for a new link: 'tctl users reset \(user.name)'"
+      )
+    }
     let checker = AccessChecker(roles: try roles(named: Set(user.roles)), traits: user.traits)
     let wanted = request.ttlSeconds ?? 12 * 3600
     guard wanted > 0 else { throw AuthError.invalid("the ttl must be positive") }

@@ -5,11 +5,16 @@ import Foundation
 public struct Ping: Codable, Sendable {
   public struct Auth: Codable, Sendable {
     public var type = "local"
-    public init() {}
+    public var secondFactor: SecondFactorMode
+
+    enum CodingKeys: String, CodingKey {
+      case type
+      case secondFactor = "second_factor"
+    }
   }
   public var serverVersion: String
   public var clusterName: String
-  public var auth = Auth()
+  public var auth: Auth
 
   enum CodingKeys: String, CodingKey {
     case serverVersion = "server_version"
@@ -17,9 +22,10 @@ public struct Ping: Codable, Sendable {
     case auth
   }
 
-  public init(serverVersion: String, clusterName: String) {
+  public init(serverVersion: String, clusterName: String, secondFactor: SecondFactorMode) {
     self.serverVersion = serverVersion
     self.clusterName = clusterName
+    auth = Auth(secondFactor: secondFactor)
   }
 }
 
@@ -27,12 +33,17 @@ public struct Ping: Codable, Sendable {
 public struct LoginRequest: Codable, Sendable {
   public var username: String
   public var password: String
+  /// A current code of the user's authenticator app.
+  public var otp: String?
   public var signingRequestPEM: String
   public var ttlSeconds: Int?
 
-  public init(username: String, password: String, signingRequestPEM: String, ttlSeconds: Int?) {
+  public init(
+    username: String, password: String, otp: String? = nil, signingRequestPEM: String, ttlSeconds: Int?
+  ) {
     self.username = username
     self.password = password
+    self.otp = otp
     self.signingRequestPEM = signingRequestPEM
     self.ttlSeconds = ttlSeconds
   }

@@ -104,12 +104,19 @@ public final class ClientTLSContext: Sendable {
   /// - Parameters:
   ///   - trustedCAPEM: the only CAs trusted; `nil`: the system's (and `SSL_CERT_FILE`, as OpenSSL has it).
   ///   - clientCertificate: presented if the server asks.
+  ///   - applicationProtocols: offered by ALPN, in order of preference.
   public init(
-    mode: Mode, trustedCAPEM: String? = nil, clientCertificate: (chainPEM: String, keyPEM: Secret)? = nil
+    mode: Mode, trustedCAPEM: String? = nil, clientCertificate: (chainPEM: String, keyPEM: Secret)? = nil,
+    applicationProtocols: [String] = []
   ) throws(TLSConfigurationError) {
     self.mode = mode
     box = try ContextBox(isServer: false)
     if let clientCertificate { try box.use(chainPEM: clientCertificate.chainPEM, key: clientCertificate.keyPEM) }
+    let protocols = try wireProtocols(applicationProtocols)
+    // Unlike most of OpenSSL, this call answers 0 for success.
+    guard let count = UInt32(exactly: protocols.count),
+      protocols.isEmpty || SSL_CTX_set_alpn_protos(box.context, protocols, count) == 0
+    else { throw .current("cannot set application protocols") }
     guard mode != .insecure else { return }
     platform_tls_verify_server(box.context)
     if let trustedCAPEM {

@@ -40,6 +40,7 @@ struct Cluster {
     let clusterName = configuration.clusterName ?? String(publicAddress.split(separator: ":").first ?? "localhost")
     let auth = try AuthServer(
       dataDirectory: directory, clusterName: clusterName, publicAddress: publicAddress, audit: audit)
+    try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled { try auth.join(service: "db", token: try joinToken()) }
     let databases = configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
 
