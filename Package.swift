@@ -88,7 +88,8 @@ let package = Package(
     .executableTarget(
       name: "tsh",
       dependencies: [
-        "AccessControl", "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor", "ResourceFilter",
+        "AccessControl", "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor",
+        "ResourceFilter",
         "Secrets", "TLS", argumentParser, yams,
       ]),
 

@@ -29,7 +29,8 @@ struct SealedSecrets: Sendable {
       throw AuthError.internal("\(path) is missing, so no second factor can be checked; \(mend)")
     }
     let text = try PrivateFile.read(path).revealText() ?? ""
-    guard let bytes = Data(base64Encoded: text.trimmingCharacters(in: .whitespacesAndNewlines)), bytes.count == 32 else {
+    guard let bytes = Data(base64Encoded: text.trimmingCharacters(in: .whitespacesAndNewlines)), bytes.count == 32
+    else {
       throw AuthError.internal("\(path) is damaged; \(mend)")
     }
     key = SymmetricKey(data: bytes)

@@ -39,12 +39,15 @@ extension AuthServer {
       throw AuthError.invalid("this is not a cluster_auth_preference of type local")
     }
     try state.database.write { database in
-      guard try request.force || Self.preference(in: database).origin != "config-file" else {
+      let origin = try Self.preference(in: database).origin
+      guard request.force || origin != "config-file" else {
         throw AuthError.exists(
           "second_factor is set in teleport.yaml, under auth_service.authentication",
           hint: "change it there, or overrule it until the next start with 'tctl create --force'")
       }
-      try Self.storePreference(request.preference.spec.secondFactor, origin: "dynamic", in: database)
+      // What overrules the file goes with the file's own setting at the next start.
+      try Self.storePreference(
+        request.preference.spec.secondFactor, origin: origin == "config-file" ? origin : "dynamic", in: database)
     }
     emit("auth_preference.update", "TCAUTH001I", name: "cluster-auth-preference", by: actor)
   }

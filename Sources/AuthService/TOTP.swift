@@ -14,7 +14,9 @@ enum TOTP {
   static func makeSecret() -> Secret { Secret((0..<secretLength).map { _ in UInt8.random(in: .min ... .max) }) }
 
   /// The step that `time` lies in.
-  static func step(at time: Date) -> Int64 { Int64(clamping: Int(exactly: (time.timeIntervalSince1970 / period).rounded(.down)) ?? 0) }
+  static func step(at time: Date) -> Int64 {
+    Int64(clamping: Int(exactly: (time.timeIntervalSince1970 / period).rounded(.down)) ?? 0)
+  }
 
   /// The code of one step.
   static func code(_ secret: Secret, step: Int64) -> String {

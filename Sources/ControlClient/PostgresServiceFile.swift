@@ -11,7 +11,8 @@ public struct PostgresServiceFile: Sendable {
   private static let maximumSize = 1 << 20
 
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) {
-    let named = environment["PGSERVICEFILE"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.pg_service.conf"
+    let named =
+      environment["PGSERVICEFILE"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.pg_service.conf"
     // A link, as people who keep such files elsewhere make, stays one.
     path = URL(fileURLWithPath: named).resolvingSymlinksInPath().path
   }

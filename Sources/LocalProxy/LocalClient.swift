@@ -6,7 +6,10 @@ import Reactor
 /// Stages only move forward: `greeting` (tunnel only: who asks for what), `preparing` (certificate, dial), `relay`.
 final class LocalClient: Channel {
   private enum Stage { case greeting, preparing, relay, over }
-  private enum Tag: UInt8 { case startup = 1, preparation, dial }
+  private enum Tag: UInt8 {
+    case startup = 1
+    case preparation, dial
+  }
 
   let worker: LocalWorker
   private var stage = Stage.greeting

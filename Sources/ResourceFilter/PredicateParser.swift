@@ -140,7 +140,8 @@ struct PredicateParser {
     }
   }
 
-  private mutating func path(from first: String, at start: PredicateToken) throws(FilterError) -> ResourcePredicate.Text {
+  private mutating func path(from first: String, at start: PredicateToken) throws(FilterError) -> ResourcePredicate.Text
+  {
     var words = [first]
     while take(".") { words.append(try word()) }
     // Teleport's long form of the same fields.

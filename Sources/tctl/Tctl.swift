@@ -23,7 +23,8 @@ struct Version: ParsableCommand {
 /// How tctl reaches the cluster: as the local administrator on the cluster's own host, else as the user of tsh.
 struct ConnectionOptions: ParsableArguments {
   @Option(name: [.short, .long], help: "teleport.yaml of the cluster on this host.") var config: String?
-  @Option(name: .shortAndLong, help: "Identity file to act with, from 'tsh login --out'; default TELEPORT_IDENTITY_FILE.")
+  @Option(
+    name: .shortAndLong, help: "Identity file to act with, from 'tsh login --out'; default TELEPORT_IDENTITY_FILE.")
   var identity: String?
   @Option(help: "HOST[:PORT] of the proxy; default TELEPORT_AUTH_SERVER or TELEPORT_PROXY, then the login of tsh.")
   var authServer: String?

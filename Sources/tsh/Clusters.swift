@@ -35,7 +35,8 @@ struct Clusters: AsyncParsableCommand {
       guard format == .text else { return print(try Terminal.formatted([row], format)) }
       guard !quiet else { return print(Terminal.safe(row.name)) }
       print(
-        Terminal.table(["Cluster Name", "Status", "Cluster Type", "Selected"], [[row.name, row.status, row.type, "*"]]))
+        Terminal.table(
+          ["Cluster Name", "Status", "Cluster Type", "Selected"], [[row.name, row.status, row.type, "*"]]))
     }
   }
 }

@@ -7,7 +7,8 @@ struct CommonOptions: ParsableArguments {
   @Option(help: "HOST[:PORT] of the proxy; default TELEPORT_PROXY, then the login in use.") var proxy: String?
   @Option(help: "User name; default TELEPORT_USER.") var user: String?
   @Option(help: "Name of the cluster; default TELEPORT_CLUSTER.") var cluster: String?
-  @Option(name: .shortAndLong, help: "Identity file to act with, from 'tsh login --out'; default TELEPORT_IDENTITY_FILE.")
+  @Option(
+    name: .shortAndLong, help: "Identity file to act with, from 'tsh login --out'; default TELEPORT_IDENTITY_FILE.")
   var identity: String?
   @Flag(help: "Do not verify the proxy's certificate; for test clusters only.") var insecure = false
   @Flag(name: .shortAndLong, help: "Show on stderr what the tool does; also TELEPORT_DEBUG=1.") var debug = false

@@ -125,7 +125,8 @@ enum DatabaseAccess {
         hint: candidates.isEmpty ? "run: tsh db login \(name ?? "NAME")" : "name one of them; see 'tsh db ls'")
     }
     guard database.validUntil > Date() else {
-      throw ToolError("the certificate for database '\(database.name)' has expired", hint: "run: tsh db login \(database.name)")
+      throw ToolError(
+        "the certificate for database '\(database.name)' has expired", hint: "run: tsh db login \(database.name)")
     }
     return DatabaseSession(profile: profile, database: database)
   }

@@ -43,7 +43,7 @@ struct Execute: AsyncParsableCommand {
       guard (1...Self.maximumParallel).contains(parallel) else {
         throw ToolError("--parallel is from 1 to \(Self.maximumParallel)")
       }
-      _ = try Psql.path()
+      try Psql.requirePresence()
       let credentials = try common.credentials()
       let chosen = try choose(try await DatabaseAccess.list(credentials, insecure: common.insecure))
       if let outputDir {
@@ -129,28 +129,14 @@ struct Execute: AsyncParsableCommand {
     return try await withCheckedThrowingContinuation { continuation in
       DispatchQueue.global().async {
         continuation.resume(
-          with: Result { try Self.runPsql(sql, session, OutputLines(prefix: prefix, file: file)) })
+          with: Result {
+            let lines = try OutputLines(prefix: prefix, file: file)
+            defer { lines.finish() }
+            return try Psql.runChild(
+              environment: session.environment, arguments: ["--no-psqlrc", "-c", sql], output: lines.append)
+          })
       }
     }
-  }
-
-  /// Runs psql as a child and passes on what it prints, stdout and stderr alike; blocks until it ends.
-  private static func runPsql(_ sql: String, _ session: DatabaseSession, _ lines: OutputLines) throws -> Int32 {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Psql.path())
-    process.arguments = ["--no-psqlrc", "-c", sql]
-    var environment = ProcessInfo.processInfo.environment.merging(session.environment) { _, new in new }
-    for key in Psql.unwantedVariables { environment[key] = nil }
-    process.environment = environment
-    process.standardInput = FileHandle.nullDevice
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    while case let data = pipe.fileHandleForReading.availableData, !data.isEmpty { lines.append(data) }
-    process.waitUntilExit()
-    lines.finish()
-    return process.terminationStatus
   }
 }
 

@@ -25,7 +25,9 @@ private func withDirectory(_ body: (String) throws -> Void) throws {
     #expect(try ProxyAddress(whole) == address)
   }
 
-  @Test(arguments: ["", ":443", "proxy:", "proxy:0", "proxy:65536", "proxy:x", "[::1]x", "a b", "a/b", "https://", "a:b:c@"])
+  @Test(arguments: [
+    "", ":443", "proxy:", "proxy:0", "proxy:65536", "proxy:x", "[::1]x", "a b", "a/b", "https://", "a:b:c@",
+  ])
   func nonsense(_ text: String) { #expect(throws: ToolError.self) { try ProxyAddress(text) } }
 }
 

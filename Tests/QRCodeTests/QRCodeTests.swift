@@ -37,11 +37,13 @@ import Testing
   private func decode(_ blocks: String) throws -> [[[String]]] {
     let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     let process = Process()
-    process.executableURL = folder.appending(path: "../../.venv/bin/python").standardizedFileURL
+    // As a shell command: URL and Process follow the link, and so miss the virtual environment.
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    let python = folder.path + "/../../.venv/bin/python"
     let file = FileManager.default.temporaryDirectory.appending(path: "codes-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: file) }
     try Data(blocks.utf8).write(to: file)
-    process.arguments = [folder.appending(path: "decode.py").path, file.path]
+    process.arguments = ["-c", "exec \"$0\" \"$@\"", python, folder.path + "/decode.py", file.path]
     let output = Pipe()
     process.standardOutput = output
     try process.run()

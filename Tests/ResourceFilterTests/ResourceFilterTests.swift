@@ -26,7 +26,8 @@ private let sales = FilteredResource(
   @Test(arguments: [
     "", "name", "name ==", "name == \"x", "name = \"x\"", "nam == \"x\"", "(name == \"x\"", "name == \"x\")",
     "unknown(name)", "equals(name)", "exists(name)", "search(name)", "labels == \"x\"", "labels[env] == \"x\"",
-    "labels[\"env\" == \"x\"", "name == \"x\" name == \"y\"", "name == \"x\" &", "&& name == \"x\"", "name.first == \"x\"",
+    "labels[\"env\" == \"x\"", "name == \"x\" name == \"y\"", "name == \"x\" &", "&& name == \"x\"",
+    "name.first == \"x\"",
     "== == ==", "!", "resource == \"x\"", "1 == 1", "\u{0}",
   ])
   func whatCannotBeReadNamesAColumn(_ text: String) {
