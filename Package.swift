@@ -52,6 +52,8 @@ let package = Package(
       name: "Gateway",
       dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", logging]),
 
+    .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
+
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
     .target(name: "AWS", dependencies: ["Secrets", "TextForms", crypto, logging, metrics, httpClient]),
@@ -65,6 +67,7 @@ let package = Package(
 
     // Small things without dependencies, for the control plane and the tools.
     .target(name: "QRCode"),
+    .target(name: "ResourceFilter"),
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
@@ -105,7 +108,8 @@ let package = Package(
     .executableTarget(
       name: "tsh",
       dependencies: [
-        "ControlAPI", "ControlClient", "PKI", "PostgresWire", "QRCode", "Reactor",
+        "AccessControl", "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor",
+        "ResourceFilter",
         "Secrets", "TLS", "TextForms", argumentParser, yams,
       ]),
 
@@ -120,6 +124,9 @@ let package = Package(
       name: "DiagnosticsTests",
       dependencies: ["Diagnostics", "Gateway", "PKI", "PostgresWire", "Reactor", "TLS", coreMetrics]),
     .testTarget(name: "SystemdTests", dependencies: ["Systemd"]),
+    .testTarget(name: "QRCodeTests", dependencies: ["QRCode"], exclude: ["decode.py"]),
+    .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
+    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(

@@ -15,7 +15,9 @@ extension Role {
         name: "editor",
         spec: Spec(
           allow: Conditions(rules: [
-            Rule(resources: ["role", "user", "token", "db", "cert_authority", "cluster"], verbs: ["*"])
+            Rule(
+              resources: ["role", "user", "token", "db", "cert_authority", "cluster", "cluster_auth_preference"],
+              verbs: ["*"])
           ]))),
       "Edit cluster configuration"),
     described(

@@ -20,6 +20,16 @@ struct AdministrationRoutes {
       }
       return try auth.authority(kind).certificatePEM
     }
+    router.get("/v1/cluster_auth_preference") { request, context in
+      _ = try context.authorized("read", on: "cluster_auth_preference", by: auth)
+      return try context.responseEncoder.encode(auth.authPreference(), from: request, context: context)
+    }
+    router.put("/v1/cluster_auth_preference") { request, context in
+      let body = try await request.decode(as: AuthPreferenceRequest.self, context: context)
+      let caller = try context.authorized("update", on: "cluster_auth_preference", by: auth)
+      try auth.putAuthPreference(body, by: caller.username)
+      return try context.responseEncoder.encode(auth.authPreference(), from: request, context: context)
+    }
     addRoles(to: router)
     addUsers(to: router)
     addTokens(to: router)

@@ -17,6 +17,7 @@ public final class AuthServer: Sendable {
   /// Where logins, certificates and changes are recorded.
   public let audit: AuditLog
   let state: ClusterState
+  let sealed: SealedSecrets
   let userCA: CertificateAuthority
   let hostCA: CertificateAuthority
   let databaseCA: CertificateAuthority
@@ -49,6 +50,7 @@ public final class AuthServer: Sendable {
     self.hostCertificateLifetime = hostCertificateLifetime
     observer = RevisionObserver(feed: changes)
     state.database.add(transactionObserver: observer)
+    sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
     self.publicAddress = publicAddress
     self.audit = audit
     let stored = try state.database.write { database -> String in
@@ -172,7 +174,9 @@ public final class AuthServer: Sendable {
   }
 
   private func checkedLogin(_ request: LoginRequest) async throws -> LoginResponse {
-    let refused = AuthError.unauthenticated("wrong user name or password")
+    // One answer for all: it does not tell which half was wrong, nor who has a second factor.
+    let refused = AuthError.unauthenticated(
+      try secondFactorMode == .off ? "wrong user name or password" : "wrong user name, password or one-time code")
     // Before anything is kept under the name: nobody has proved to be anyone yet.
     guard Role.isValidName(request.username), request.password.utf8.count <= PasswordHash.lengths.upperBound else {
       throw refused
@@ -181,15 +185,22 @@ public final class AuthServer: Sendable {
     try await gate.enter(request.username)
     let password = Secret(utf8: request.password)
     let isRight: Bool
+    let secondFactor: SecondFactorVerdict
     do {
       // An unknown user costs the same time as a wrong password: one derivation.
       isRight = try (user?.password ?? .ofNobody).matches(password)
+      secondFactor = try checkSecondFactor(of: request.username, code: request.otp, spend: isRight)
     } catch {
       await gate.leave(request.username, succeeded: false)
       throw error
     }
-    await gate.leave(request.username, succeeded: isRight)
-    guard isRight, let user else { throw refused }
+    await gate.leave(request.username, succeeded: isRight && secondFactor == .passed)
+    guard isRight, let user, secondFactor != .refused else { throw refused }
+    guard secondFactor != .notEnrolled else {
+      throw AuthError.unauthenticated(
+        "the cluster demands a second factor and \(user.name) has none; ask for a new link: 'tctl users reset \(user.name)'"
+      )
+    }
     let checker = AccessChecker(roles: try roles(named: Set(user.roles)), traits: user.traits)
     let wanted = request.ttlSeconds ?? 12 * 3600
     guard wanted > 0 else { throw AuthError.invalid("the ttl must be positive") }

@@ -81,6 +81,16 @@ final class ClusterState: Sendable {
         $0.column("expires", .double).notNull()
       }
     }
+    migrator.registerMigration("2: second factor") { database in
+      try database.create(table: "second_factor") {
+        $0.primaryKey("user", .text)
+        // Sealed; see SealedSecrets.
+        $0.column("secret", .blob).notNull()
+        // The last step whose code was accepted: neither it nor an earlier one is accepted again.
+        $0.column("last_step", .integer).notNull()
+      }
+      try database.alter(table: "invite") { $0.add(column: "secret", .blob) }
+    }
     migrator.registerMigration("3: hosts and the revision of what they decide by") { database in
       try database.create(table: "host_database") {
         $0.column("host", .text).notNull()

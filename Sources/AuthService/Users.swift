@@ -86,17 +86,19 @@ extension AuthServer {
         throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
       }
       try database.execute(sql: "DELETE FROM invite WHERE user = ?", arguments: [name])
+      try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [name])
     }
     emit("user.delete", "T1004I", name: name, by: actor)
   }
 
-  /// Takes the password away and invites the user to set a new one.
+  /// Takes password and second factor away and invites the user to set new ones.
   func resetUser(_ name: String, by actor: String) throws -> Invite {
     let invite = try state.database.write { database in
       try database.execute(sql: "UPDATE user SET password = NULL WHERE name = ?", arguments: [name])
       guard database.changesCount > 0 else {
         throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
       }
+      try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [name])
       return try makeInvite(for: name, in: database)
     }
     emit("reset_password_token.create", "T6000I", name: name, by: actor)
@@ -116,24 +118,27 @@ extension AuthServer {
     return user
   }
 
-  /// Sets the password; the invite is spent by that.
-  func acceptInvite(_ secret: String, password: Secret) throws -> String {
+  /// Sets the password and, with `otp`, the second factor that the link offers; the invite is spent by that.
+  func acceptInvite(_ secret: String, password: Secret, otp: Secret? = nil) throws -> InviteAccepted {
     guard PasswordHash.lengths.contains(password.count) else {
       throw AuthError.invalid(
         "the password must have \(PasswordHash.lengths.lowerBound) to \(PasswordHash.lengths.upperBound) bytes")
     }
     let user = try invitedUser(secret)
     let hash = String(decoding: try JSONEncoder().encode(try PasswordHash(password)), as: UTF8.self)
-    try state.database.write { database in
+    let hasSecondFactor = try state.database.write { database in
+      let hasSecondFactor = try enrol(user, link: secret, otp: otp, in: database)
       // Of two who use the link at once, one deletes the row and the other finds none.
       try database.execute(
         sql: "DELETE FROM invite WHERE hash = ? AND expires > ?",
         arguments: [OneTimeSecret.hash(secret), Date().timeIntervalSince1970])
       guard database.changesCount == 1 else { throw AuthError.unauthenticated("this link has been used already") }
       try database.execute(sql: "UPDATE user SET password = ? WHERE name = ?", arguments: [hash, user])
+      return hasSecondFactor
     }
     emit("user.password_change", "T1005I", name: user, by: user)
-    return user
+    if hasSecondFactor { emit("mfa.add", "T1006I", name: user, by: user) }
+    return InviteAccepted(user: user, hasSecondFactor: hasSecondFactor)
   }
 
   private func makeInvite(for user: String, in database: Database) throws -> Invite {
@@ -141,7 +146,7 @@ extension AuthServer {
     let expires = Date() + Self.inviteLifetime
     try database.execute(sql: "DELETE FROM invite WHERE user = ?", arguments: [user])
     try database.execute(
-      sql: "INSERT INTO invite VALUES (?, ?, ?)",
+      sql: "INSERT INTO invite (hash, user, expires) VALUES (?, ?, ?)",
       arguments: [OneTimeSecret.hash(secret), user, expires.timeIntervalSince1970])
     return Invite(user: user, url: link("/web/invite/\(secret)"), expires: expires)
   }

@@ -197,10 +197,6 @@ int platform_tls_set_protocol_context(SSL_CTX *context, const uint8_t *name, uin
   return 0;
 }
 
-int platform_tls_set_client_protocols(SSL_CTX *context, const uint8_t *protocols, size_t count) {
-  return SSL_CTX_set_alpn_protos(context, protocols, (unsigned int)count) == 0;
-}
-
 int platform_tls_expect_name(SSL *ssl, const char *name, int is_address) {
   X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
   X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);

@@ -20,6 +20,8 @@ public struct TeleportConfiguration: Sendable {
   public var isDatabaseEnabled = false
   /// The cluster's name; `nil`: host of the first public address.
   public var clusterName: String?
+  /// `auth_service.authentication.second_factor`; `nil` leaves it to the cluster_auth_preference resource.
+  public var secondFactor: SecondFactorMode?
   /// IP address and port of the public port.
   public var webListenAddress = "0.0.0.0:3080"
   /// IP address and port of a second one.
@@ -147,6 +149,20 @@ public struct TeleportConfiguration: Sendable {
     clusterName = try section.string("cluster_name")
     if let clusterName, !Role.isValidName(clusterName) {
       throw section.complaint("cluster_name", "is not a valid name")
+    }
+    if let authentication = try section.section("authentication") { try readAuthentication(authentication) }
+  }
+
+  private mutating func readAuthentication(_ section: YAMLSection) throws {
+    try section.allow(["type", "second_factor"])
+    if let type = try section.string("type"), type != "local" {
+      throw section.complaint("type", "must be 'local'; there are no other connectors")
+    }
+    if let text = try section.string("second_factor") {
+      guard let mode = SecondFactorMode(rawValue: text) else {
+        throw section.complaint("second_factor", "must be off, optional, on or otp")
+      }
+      secondFactor = mode
     }
   }
 

@@ -7,14 +7,19 @@ public struct Ping: Codable, Sendable {
   public struct Auth: Codable, Sendable {
     /// `local`: name and password.
     public var type = "local"
-    public init() {}
+    public var secondFactor: SecondFactorMode
+
+    enum CodingKeys: String, CodingKey {
+      case type
+      case secondFactor = "second_factor"
+    }
   }
   /// Version of the server, without a `v`.
   public var serverVersion: String
   /// The cluster's name.
   public var clusterName: String
   /// How users log in.
-  public var auth = Auth()
+  public var auth: Auth
 
   enum CodingKeys: String, CodingKey {
     case serverVersion = "server_version"
@@ -22,9 +27,10 @@ public struct Ping: Codable, Sendable {
     case auth
   }
 
-  public init(serverVersion: String, clusterName: String) {
+  public init(serverVersion: String, clusterName: String, secondFactor: SecondFactorMode) {
     self.serverVersion = serverVersion
     self.clusterName = clusterName
+    auth = Auth(secondFactor: secondFactor)
   }
 }
 
@@ -34,14 +40,19 @@ public struct LoginRequest: Codable, Sendable {
   public var username: String
   /// The password; travels inside TLS only and is never logged.
   public var password: String
+  /// A current code of the user's authenticator app.
+  public var otp: String?
   /// PKCS #10 request with the client's public key; its subject is ignored.
   public var signingRequestPEM: String
   /// Wished life of the certificate; roles may shorten it. `nil`: 12 hours.
   public var ttlSeconds: Int?
 
-  public init(username: String, password: String, signingRequestPEM: String, ttlSeconds: Int?) {
+  public init(
+    username: String, password: String, otp: String? = nil, signingRequestPEM: String, ttlSeconds: Int?
+  ) {
     self.username = username
     self.password = password
+    self.otp = otp
     self.signingRequestPEM = signingRequestPEM
     self.ttlSeconds = ttlSeconds
   }

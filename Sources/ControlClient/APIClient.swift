@@ -131,8 +131,13 @@ public final class APIClient: Sendable {
   }
 
   private func exchange(_ request: HTTPClientRequest) async throws -> (UInt, ByteBuffer) {
+    let began = ContinuousClock.now
     do {
       let response = try await client.execute(request, timeout: .seconds(30))
+      // Of an invite's path only the beginning: the rest is the secret.
+      let path = request.url.dropFirst(base.count).split(separator: "/").prefix(3).joined(separator: "/")
+      DebugLog.write(
+        "\(request.method.rawValue) \(base)/\(path): \(response.status.code) in \(began.duration(to: .now))")
       return (response.status.code, try await response.body.collect(upTo: Self.maximumBody))
     } catch let error as NIOSSLError {
       throw Self.tlsError(base, "\(error)")

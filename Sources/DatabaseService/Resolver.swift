@@ -1,32 +1,17 @@
-import Glibc
 import PostgresWire
 import Reactor
 
 /// Name resolution for the dial; blocks, so for the Dispatch pool only.
 public enum Resolver {
-  private static let maximumAddresses = 8
-
   /// The addresses of `host`, link-local ones (among them the instance metadata service) refused after resolution.
   public static func addresses(host: String, port: UInt16) throws(WireError) -> [SocketAddress] {
-    var hints = addrinfo()
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    hints.ai_flags = AI_NUMERICSERV
-    var list: UnsafeMutablePointer<addrinfo>?
-    let status = getaddrinfo(host, String(port), &hints, &list)
-    guard status == 0 else {
+    let found: [SocketAddress]
+    do throws(LookupError) {
+      found = try AddressLookup.addresses(host: host, port: port).filter { !isLinkLocal($0) }
+    } catch {
       throw WireError(
-        .cannotConnect, "cannot resolve the database's host name: \(String(cString: gai_strerror(status)))",
+        .cannotConnect, "cannot resolve the database's host name: \(error)",
         hint: "Check the uri of this database and the DNS of the Database Service's host.")
-    }
-    defer { freeaddrinfo(list) }
-    var found: [SocketAddress] = []
-    var entry = list
-    while let current = entry, found.count < maximumAddresses {
-      if let address = SocketAddress(current.pointee.ai_addr, length: current.pointee.ai_addrlen), !isLinkLocal(address)
-      {
-        found.append(address)
-      }
-      entry = current.pointee.ai_next
     }
     guard !found.isEmpty else {
       throw WireError(

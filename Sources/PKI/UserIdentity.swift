@@ -50,8 +50,12 @@ public struct UserIdentity: Codable, Sendable, Equatable {
   static let extensionID: ASN1ObjectIdentifier = [2, 25, 1_739_204_651, 1]
 
   /// Reads the identity of a certificate that TLS has verified already.
-  public init(certificateDER: [UInt8]) throws {
-    let certificate = try Certificate(derEncoded: certificateDER)
+  public init(certificateDER: [UInt8]) throws { try self.init(Certificate(derEncoded: certificateDER)) }
+
+  /// Reads the identity of a stored certificate: of the first in `certificatePEM`, unverified.
+  public init(certificatePEM: String) throws { try self.init(Certificate(pemEncoded: certificatePEM)) }
+
+  private init(_ certificate: Certificate) throws {
     guard let identity = try IdentityCoding.decode(Self.self, Self.extensionID, of: certificate) else {
       throw PKIError("the certificate carries no Sallyport identity; it was not issued by 'tsh login'")
     }

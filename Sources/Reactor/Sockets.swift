@@ -3,12 +3,16 @@ import Glibc
 
 /// Making and tuning sockets; all are non-blocking and close-on-exec.
 public enum Sockets {
-  /// A TCP listener that shares its port with the other reactors' listeners (`SO_REUSEPORT`, socket(7)).
-  public static func listen(on address: SocketAddress, backlog: Int32 = 4096) throws(SystemError) -> Int32 {
+  /// A TCP listener.
+  ///
+  /// - Parameter sharesPort: with the other reactors' listeners (`SO_REUSEPORT`, socket(7)).
+  public static func listen(
+    on address: SocketAddress, backlog: Int32 = 4096, sharesPort: Bool = true
+  ) throws(SystemError) -> Int32 {
     let descriptor = try open(address.family)
     do throws(SystemError) {
       try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-      try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1)
+      if sharesPort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
       try check("bind", address.withSockAddr { Glibc.bind(descriptor, $0, $1) })
       try check("listen", Glibc.listen(descriptor, backlog))
     } catch {

@@ -139,13 +139,12 @@ public final class ClientTLSContext: Sendable {
     self.mode = mode
     identifiesServer = mode == .verifyFull || (mode == .verifyCA && trustedCAPEM != nil)
     box = try ContextBox(isServer: false)
-    if !applicationProtocols.isEmpty {
-      let protocols = try wireProtocols(applicationProtocols)
-      guard platform_tls_set_client_protocols(box.context, protocols, protocols.count) == 1 else {
-        throw .current("cannot set application protocols")
-      }
-    }
     if let clientCertificate { try box.use(chainPEM: clientCertificate.chainPEM, key: clientCertificate.keyPEM) }
+    let protocols = try wireProtocols(applicationProtocols)
+    // Unlike most of OpenSSL, this call answers 0 for success.
+    guard let count = UInt32(exactly: protocols.count),
+      protocols.isEmpty || SSL_CTX_set_alpn_protos(box.context, protocols, count) == 0
+    else { throw .current("cannot set application protocols") }
     guard mode != .insecure else { return }
     platform_tls_verify_server(box.context)
     if let trustedCAPEM {

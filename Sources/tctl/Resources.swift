@@ -19,14 +19,28 @@ struct Create: AsyncParsableCommand {
   func run() async throws {
     try await connection.withClient { client in
       // All documents are checked before the first is applied.
-      for role in try read() {
-        let answer: RoleResponse = try await client.post("/v1/roles", RoleRequest(role: role, force: force))
-        print("role '\(role.metadata.name)' has been \(answer.replaced ? "updated" : "created")")
+      for resource in try read() {
+        switch resource {
+        case .role(let role):
+          let answer: RoleResponse = try await client.post("/v1/roles", RoleRequest(role: role, force: force))
+          print("role '\(role.metadata.name)' has been \(answer.replaced ? "updated" : "created")")
+        case .authPreference(let preference):
+          let request = AuthPreferenceRequest(preference: preference, force: force)
+          let _: AuthPreference = try await client.put("/v1/cluster_auth_preference", request)
+          print("cluster auth preference has been updated")
+        }
       }
     }
   }
 
-  private func read() throws -> [Role] {
+  private enum Resource {
+    case role(Role)
+    case authPreference(AuthPreference)
+  }
+
+  private struct Header: Decodable { let kind: String? }
+
+  private func read() throws -> [Resource] {
     let name = file ?? "stdin"
     let data =
       file.map { FileManager.default.contents(atPath: $0) }
@@ -35,9 +49,14 @@ struct Create: AsyncParsableCommand {
       throw ToolError("\(name) cannot be read as text of at most 1 MiB")
     }
     do {
-      let roles = try Self.documents(text).map { try YAMLDecoder().decode(Role.self, from: $0) }
-      guard !roles.isEmpty else { throw ToolError("\(name) holds no resource") }
-      return roles
+      let resources = try Self.documents(text).map { document in
+        let kind = try YAMLDecoder().decode(Header.self, from: document).kind
+        return kind == AuthPreference.kind
+          ? Resource.authPreference(try YAMLDecoder().decode(AuthPreference.self, from: document))
+          : .role(try YAMLDecoder().decode(Role.self, from: document))
+      }
+      guard !resources.isEmpty else { throw ToolError("\(name) holds no resource") }
+      return resources
     } catch let error as DecodingError {
       throw ToolError("\(name): \(Self.explain(error))")
     } catch let error as YamlError {
@@ -80,7 +99,7 @@ struct Create: AsyncParsableCommand {
 /// `tctl get`.
 struct Get: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Print resources: roles, role/NAME, users, user/NAME, tokens, db.")
+    abstract: "Print resources: roles, role/NAME, users, user/NAME, tokens, db, cluster_auth_preference.")
 
   @Argument(help: "Kind, or KIND/NAME.") var resource: String
   @Option(help: "yaml or json.") var format = OutputFormat.yaml
@@ -99,8 +118,11 @@ struct Get: AsyncParsableCommand {
         try show(try await client.get("/v1/tokens") as [TokenListing], name) { $0.id }
       case "db", "dbs":
         try show(try await client.get("/v1/databases") as [DatabaseListing], name) { $0.name }
+      case "cluster_auth_preference", "cap":
+        let preference: AuthPreference = try await client.get("/v1/cluster_auth_preference")
+        print(try Terminal.formatted(preference, format == .text ? .yaml : format))
       default:
-        throw ToolError("unknown kind '\(resource)'", hint: "use roles, users, tokens or db")
+        throw ToolError("unknown kind '\(resource)'", hint: "use roles, users, tokens, db or cluster_auth_preference")
       }
     }
   }

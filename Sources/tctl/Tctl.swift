@@ -25,7 +25,22 @@ struct Version: ParsableCommand {
 /// How tctl reaches the cluster: as the local administrator on the cluster's own host, else as the user of tsh.
 struct ConnectionOptions: ParsableArguments {
   @Option(name: [.short, .long], help: "teleport.yaml of the cluster on this host.") var config: String?
+  @Option(
+    name: .shortAndLong, help: "Identity file to act with, from 'tsh login --out'; default TELEPORT_IDENTITY_FILE.")
+  var identity: String?
+  @Option(help: "HOST[:PORT] of the proxy; default TELEPORT_AUTH_SERVER or TELEPORT_PROXY, then the login of tsh.")
+  var authServer: String?
   @Flag(help: "Do not verify the proxy's certificate; for test clusters only.") var insecure = false
+  @Flag(name: .shortAndLong, help: "Show on stderr what the tool does; also TELEPORT_DEBUG=1.") var debug = false
+
+  mutating func validate() throws {
+    func variable(_ name: String) -> String? {
+      ProcessInfo.processInfo.environment[name].flatMap { $0.isEmpty ? nil : $0 }
+    }
+    identity = identity ?? variable("TELEPORT_IDENTITY_FILE")
+    authServer = authServer ?? variable("TELEPORT_AUTH_SERVER") ?? variable("TELEPORT_PROXY")
+    if debug || ["1", "true", "yes"].contains(variable("TELEPORT_DEBUG")?.lowercased()) { DebugLog.turnOn() }
+  }
 
   /// Runs `body` with a client; the connection is closed whatever happens.
   func withClient(_ body: @escaping (APIClient) async throws -> Void) async throws {
@@ -42,6 +57,9 @@ struct ConnectionOptions: ParsableArguments {
   }
 
   private func makeClient() throws -> APIClient {
+    if let identity {
+      return try Credentials(identityFile: identity, proxy: authServer).makeClient(insecure: insecure)
+    }
     let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment)
     let configuration = try TeleportConfiguration.load(path: path)
     let folder = configuration.dataDirectory + "/admin"
@@ -53,7 +71,7 @@ struct ConnectionOptions: ParsableArguments {
       return try APIClient(
         address: configuration.localAddress, identity: identity, trustedCAPEMs: [ca], insecure: insecure)
     }
-    return try ProfileStore().client(insecure: insecure).client
+    return try Credentials(stored: ProfileStore(), proxy: authServer, user: nil).makeClient(insecure: insecure)
   }
 }
 

@@ -21,8 +21,9 @@ struct Users: AsyncParsableCommand {
   }
 
   static func show(_ invite: Invite, _ verb: String) {
-    print("User \"\(invite.user)\" has been \(verb). Share this URL with the user to set a password, valid for 1h:")
+    print("User \"\(invite.user)\" has been \(verb). Share this URL with the user to sign up, valid for 1h:")
     print(Terminal.safe(invite.url))
+    print("It opens in a browser, and in a terminal with 'tsh signup URL'.")
   }
 }
 
@@ -81,7 +82,7 @@ extension Users {
 
   struct Reset: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Take a user's password away and print a link to set a new one.")
+      abstract: "Take a user's password and second factor away and print a link to set new ones.")
     @Argument(help: "User name.") var name: String
     @OptionGroup var connection: ConnectionOptions
 

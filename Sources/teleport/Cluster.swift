@@ -98,6 +98,7 @@ struct Cluster {
       publicAddress: publicAddress, audit: audit,
       staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
       hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400))
+    try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled {
       try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
     }

@@ -6,77 +6,140 @@ import PKI
 /// A database with a certificate on disk, ready to connect to.
 struct DatabaseSession {
   let profile: Profile
-  let entry: ProfileDatabase
-  let files: (certificate: String, key: String, ca: String)
+  let database: StoredDatabase
 
   /// What libpq needs to know; the certificate's route selects the database service.
   var environment: [String: String] {
-    [
-      "PGHOST": profile.host, "PGPORT": profile.port, "PGUSER": entry.user, "PGDATABASE": entry.database,
-      "PGSSLMODE": "verify-full", "PGSSLROOTCERT": files.ca, "PGSSLCERT": files.certificate, "PGSSLKEY": files.key,
+    var environment = [
+      "PGHOST": profile.host, "PGPORT": profile.port, "PGSSLMODE": "verify-full",
+      "PGSSLROOTCERT": database.files.ca, "PGSSLCERT": database.files.certificate, "PGSSLKEY": database.files.key,
       "PGGSSENCMODE": "disable",
     ]
+    environment["PGUSER"] = database.user
+    environment["PGDATABASE"] = database.database
+    return environment
   }
+
+  /// The same by libpq's own names, for service files and connection strings.
+  var settings: [(key: String, value: String)] {
+    var settings = [("host", profile.host), ("port", profile.port)]
+    if let user = database.user { settings.append(("user", user)) }
+    if let name = database.database { settings.append(("dbname", name)) }
+    settings += [
+      ("sslmode", "verify-full"), ("sslrootcert", database.files.ca), ("sslcert", database.files.certificate),
+      ("sslkey", database.files.key), ("gssencmode", "disable"),
+    ]
+    return settings.map { (key: $0.0, value: $0.1) }
+  }
+
+  var serviceName: String { "\(profile.cluster)-\(database.name)" }
 }
 
 /// Listing databases and getting certificates for them.
 enum DatabaseAccess {
-  static func list(insecure: Bool) async throws -> (databases: [DatabaseListing], profile: Profile) {
-    let (client, profile) = try ProfileStore().client(insecure: insecure)
-    do {
-      let databases: [DatabaseListing] = try await client.get("/v1/databases")
-      await client.shutDown()
-      return (databases, profile)
-    } catch {
-      await client.shutDown()
-      throw error
-    }
+  static func list(_ credentials: Credentials, insecure: Bool) async throws -> [DatabaseListing] {
+    try await credentials.withClient(insecure: insecure) { try await $0.get("/v1/databases") }
   }
 
-  /// Gets and stores a certificate for the database.
-  static func logIn(_ options: DatabaseOptions, insecure: Bool) async throws -> DatabaseSession {
-    let store = ProfileStore()
-    var (client, profile) = try store.client(insecure: insecure)
-    do {
+  /// A certificate and its key, fresh from the cluster.
+  struct Issued: Sendable {
+    /// `nil`: the certificate leaves it to the client.
+    let user: String?
+    let database: String?
+    let identity: ClientIdentity
+    let validUntil: Date
+  }
+
+  /// Asks for a certificate of one database.
+  ///
+  /// - Parameters:
+  ///   - user, database: if left out, what an earlier login chose, else the only choice that the roles leave.
+  ///   - leavesOpen: leave to the client what was not asked for.
+  static func issue(
+    _ name: String, user: String?, database: String?, leavesOpen: Bool = false, _ credentials: Credentials,
+    insecure: Bool
+  ) async throws -> Issued {
+    let earlier = try stored(credentials.profile).first { $0.name == name }
+    return try await credentials.withClient(insecure: insecure) { client in
       let databases: [DatabaseListing] = try await client.get("/v1/databases")
-      guard let listing = databases.first(where: { $0.name == options.name }) else {
-        throw ToolError("database '\(options.name)' not found", hint: "see 'tsh db ls' for those you can reach")
+      guard let listing = databases.first(where: { $0.name == name }) else {
+        throw ToolError("database '\(name)' not found", hint: "see 'tsh db ls' for those you can reach")
       }
-      let user = try pick(options.dbUser, from: listing.allowedUsers, flag: "--db-user")
-      let name = try pick(options.dbName, from: listing.allowedNames, flag: "--db-name")
+      let user =
+        leavesOpen ? user : try pick(user ?? earlier?.user, from: listing.allowedUsers, flag: "--db-user")
+      let database =
+        leavesOpen
+        ? database : try pick(database ?? earlier?.database, from: listing.allowedNames, flag: "--db-name")
       let key = KeyPair.generate()
       let response: DatabaseCertificateResponse = try await client.post(
         "/v1/certificates/database",
         DatabaseCertificateRequest(
-          service: listing.name, databaseUser: user, databaseName: name,
-          signingRequestPEM: try key.signingRequestPEM(commonName: profile.user)))
-      let files = try store.databaseFiles(profile, listing.name)
-      try PrivateFile.write(key.pem, to: files.key)
-      try PrivateFile.write(response.certificatePEM, to: files.certificate)
-      let entry = ProfileDatabase(name: listing.name, user: user, database: name)
-      profile.databases.removeAll { $0.name == entry.name }
-      profile.databases.append(entry)
-      try store.save(profile)
-      await client.shutDown()
-      return DatabaseSession(profile: profile, entry: entry, files: files)
-    } catch {
-      await client.shutDown()
-      throw error
+          service: listing.name, databaseUser: user, databaseName: database,
+          signingRequestPEM: try key.signingRequestPEM(commonName: credentials.profile.user)))
+      return Issued(
+        user: user, database: database,
+        identity: ClientIdentity(certificatePEM: response.certificatePEM, keyPEM: key.pem),
+        validUntil: response.validUntil)
     }
   }
 
-  /// A database that was logged in to before.
-  static func stored(_ name: String?) throws -> DatabaseSession {
+  /// Gets and stores a certificate for a database.
+  static func logIn(
+    _ name: String, user: String?, database: String?, _ credentials: Credentials, insecure: Bool
+  ) async throws -> DatabaseSession {
+    let issued = try await issue(name, user: user, database: database, credentials, insecure: insecure)
     let store = ProfileStore()
-    let profile = try store.current()
-    let candidates = profile.databases.filter { name == nil || $0.name == name }
-    guard let entry = candidates.first, candidates.count == 1 else {
+    let files = try store.databaseFiles(credentials.profile, name)
+    try store.saveHostCA(credentials.hostCAPEM, for: credentials.profile)
+    try PrivateFile.write(issued.identity.keyPEM, to: files.key)
+    try PrivateFile.write(issued.identity.certificatePEM, to: files.certificate)
+    return DatabaseSession(
+      profile: credentials.profile,
+      database: StoredDatabase(
+        name: name, user: issued.user, database: issued.database, validUntil: issued.validUntil, files: files))
+  }
+
+  /// After a fresh login: the databases logged in to get certificates of the new lifetime and roles.
+  static func renewAll(_ credentials: Credentials, insecure: Bool) async throws {
+    for database in try stored(credentials.profile) {
+      do {
+        _ = try await logIn(
+          database.name, user: database.user, database: database.database, credentials, insecure: insecure)
+      } catch let error as ToolError {
+        try logOut(of: [database], credentials.profile)
+        FileHandle.standardError.write(
+          Data("WARNING: logged out of database \(database.name): \(Terminal.safe("\(error)"))\n".utf8))
+      }
+    }
+  }
+
+  static func stored(_ profile: Profile) throws -> [StoredDatabase] { try ProfileStore().databases(profile) }
+
+  /// A database that was logged in to before; without a name, the only one.
+  static func session(_ name: String?, _ profile: Profile) throws -> DatabaseSession {
+    let candidates = try stored(profile).filter { name == nil || $0.name == name }
+    guard let database = candidates.first, candidates.count == 1 else {
       throw ToolError(
         candidates.isEmpty
           ? "not logged in to \(name.map { "database '\($0)'" } ?? "any database")" : "logged in to several databases",
-        hint: candidates.isEmpty ? "run: tsh db login NAME" : "name one of them")
+        hint: candidates.isEmpty ? "run: tsh db login \(name ?? "NAME")" : "name one of them; see 'tsh db ls'")
     }
-    return DatabaseSession(profile: profile, entry: entry, files: try store.databaseFiles(profile, entry.name))
+    guard database.validUntil > Date() else {
+      throw ToolError(
+        "the certificate for database '\(database.name)' has expired", hint: "run: tsh db login \(database.name)")
+    }
+    return DatabaseSession(profile: profile, database: database)
+  }
+
+  static func logOut(of databases: [StoredDatabase], _ profile: Profile) throws {
+    try PostgresServiceFile().remove(databases.map { DatabaseSession(profile: profile, database: $0).serviceName })
+    for database in databases { try ProfileStore().removeDatabase(profile, database.name) }
+  }
+
+  static func serviceNames(_ profiles: [Profile], _ store: ProfileStore) throws -> [String] {
+    try profiles.flatMap { profile in
+      try store.databases(profile).map { DatabaseSession(profile: profile, database: $0).serviceName }
+    }
   }
 
   /// What was asked for, or the only thing that is allowed.

@@ -55,10 +55,10 @@ private func der(_ pem: String) -> [UInt8] {
       #expect(identity.traits == ["db_users": ["u"]])
       #expect(identity.route == nil)
       #expect(abs(identity.notValidAfter.timeIntervalSinceNow - 3600) < 60)
-      await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+      await #expect(throws: AuthError.unauthenticated("wrong user name, password or one-time code")) {
         try await login(server, "alice", "wrong password")
       }
-      await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+      await #expect(throws: AuthError.unauthenticated("wrong user name, password or one-time code")) {
         try await login(server, "nobody", password)
       }
     }

@@ -67,6 +67,7 @@ class Cluster:
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
             SSL_CERT_FILE=str(self.directory / "bundle.pem"), TELEPORT_HOME=str(self.directory / "tsh"),
+            PGSERVICEFILE=str(self.directory / "pg_service.conf"),
             AWS_ENDPOINT_URL=f"http://127.0.0.1:{self.aws_port}",
             AWS_EC2_METADATA_SERVICE_ENDPOINT=f"http://127.0.0.1:{self.aws_port}",
             AWS_SHARED_CREDENTIALS_FILE="/nonexistent", AWS_CONFIG_FILE="/nonexistent")
@@ -126,6 +127,13 @@ db_service:
     protocol: postgres
     uri: 127.0.0.1:{self.pg_port}
     static_labels: {{env: dev}}
+    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
+    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
+  - name: second
+    description: Another workgroup
+    protocol: postgres
+    uri: 127.0.0.1:{self.pg_port}
+    static_labels: {{env: prod, team: a}}
     tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
     aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
   - name: chained

@@ -35,9 +35,6 @@ void platform_tls_require_protocol(SSL *ssl);
 // Server: sessions that negotiate the protocol `name` go on with the certificate and client CAs of `other`. 1 on success.
 int platform_tls_set_protocol_context(SSL_CTX *context, const uint8_t *name, uint8_t count, SSL_CTX *other);
 
-// Client: application protocols to offer, in wire format. 1 on success.
-int platform_tls_set_client_protocols(SSL_CTX *context, const uint8_t *protocols, size_t count);
-
 // Client: verifies the server's certificate. A name in the Common Name alone is X509_V_ERR_APPLICATION_VERIFICATION.
 void platform_tls_verify_server(SSL_CTX *context);
 
