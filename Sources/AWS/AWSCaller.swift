@@ -15,7 +15,8 @@ struct AWSCaller: Sendable {
   /// - Parameter operation: what the call is counted as; see `DiagnosticsServer`.
   /// - Parameter readError: reads the service's error code and message from an answer that is not 2xx.
   func call(
-    _ operation: String, service: String, region: String, credentials: AWSCredentials, headers: [(name: String, value: String)],
+    _ operation: String, service: String, region: String, credentials: AWSCredentials,
+    headers: [(name: String, value: String)],
     body: [UInt8],
     readError: (HTTPAnswer) -> AWSError
   ) async throws -> HTTPAnswer {
@@ -32,7 +33,8 @@ struct AWSCaller: Sendable {
   }
 
   private static func count(_ operation: String, outcome: String, since began: ContinuousClock.Instant) {
-    Counter(label: "sallyport_aws_calls_total", dimensions: [("operation", operation), ("outcome", outcome)]).increment()
+    Counter(label: "sallyport_aws_calls_total", dimensions: [("operation", operation), ("outcome", outcome)])
+      .increment()
     Timer(label: "sallyport_aws_call_seconds", dimensions: [("operation", operation)])
       .recordNanoseconds(Int64((ContinuousClock.now - began) / .nanoseconds(1)))
   }

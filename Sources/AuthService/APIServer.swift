@@ -26,7 +26,8 @@ public struct APIServer: Sendable {
   public func run(onReady: @escaping @Sendable () async -> Void) async throws {
     unlink(socketPath)
     var logger = Logger(label: "api")
-    logger.logLevel = .warning
+    // Failed requests are logged by `CallerMiddleware`; that the server was cancelled is no error.
+    logger.logLevel = .critical
     let application = Application(
       router: router(),
       configuration: .init(address: .unixDomainSocket(path: socketPath), serverName: nil),
@@ -108,6 +109,9 @@ struct APICoder: RequestDecoder, ResponseEncoder {
 /// Looks up who calls and turns errors into the API's error body.
 private struct CallerMiddleware: RouterMiddleware {
   let peers: PeerRegistry
+  private let logger = Logger(label: "api")
+
+  init(peers: PeerRegistry) { self.peers = peers }
 
   func handle(
     _ request: Request, context: CallContext, next: (Request, CallContext) async throws -> Response
@@ -125,7 +129,7 @@ private struct CallerMiddleware: RouterMiddleware {
       return try answer(
         ErrorBody(message: error.body ?? error.status.reasonPhrase), status: error.status, request, context)
     } catch {
-      context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+      logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
       return try answer(
         ErrorBody(message: "internal error; see the server's log"), status: .internalServerError, request, context)
     }

@@ -33,7 +33,8 @@ struct DatabaseRoutes {
 
   /// Refuses early what the Database Service would refuse at the login; that one decides again.
   private func check(_ request: DatabaseCertificateRequest, _ checker: AccessChecker) throws {
-    guard let database = databases.all.first(where: { $0.name == request.service }), checker.canSee(labels: database.labels)
+    guard let database = databases.all.first(where: { $0.name == request.service }),
+      checker.canSee(labels: database.labels)
     else { throw AuthError.notFound("database '\(request.service)' not found; see 'tsh db ls'") }
     guard let user = request.databaseUser, let name = request.databaseName else { return }
     let access = DatabaseAccess(

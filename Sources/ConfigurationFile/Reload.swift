@@ -2,8 +2,9 @@ extension TeleportConfiguration {
   /// What a running process makes of `new`: everything that can change while it runs is taken from there.
   ///
   /// - Returns: the configuration to go on with, and the keys that differ but need a restart.
-  public func reloaded(with new: TeleportConfiguration) -> (configuration: TeleportConfiguration, needsRestart: [String])
-  {
+  public func reloaded(with new: TeleportConfiguration) -> (
+    configuration: TeleportConfiguration, needsRestart: [String]
+  ) {
     var result = new
     var needsRestart: [String] = []
     func keep<Value: Equatable>(_ path: WritableKeyPath<TeleportConfiguration, Value>, _ key: String) {

@@ -14,7 +14,8 @@ struct GatewayMetrics {
     let reactors = samples.enumerated().map { index, sample in (labels: [("reactor", "\(index)")], sample) }
     return [
       MetricFamily(
-        "sallyport_sessions_total", .counter, help: "Database sessions that began.", sum { $0.counters.sessionsStarted }),
+        "sallyport_sessions_total", .counter, help: "Database sessions that began.", sum { $0.counters.sessionsStarted }
+      ),
       MetricFamily(
         "sallyport_sessions_open", .gauge, help: "Database sessions that run.",
         sum { $0.counters.sessionsStarted &- $0.counters.sessionsEnded }),
