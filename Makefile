@@ -7,20 +7,20 @@ help: ## Show the targets
 prerequisites: ## Install what building and testing need (Debian 12)
 	@Tests/install-prerequisites.sh
 
-build: prerequisites ## Release binaries in .build/release
-	swift build -c release
+build: prerequisites ## Release binaries in .build/release, Swift's runtime within
+	swift build -c release --static-swift-stdlib
 
 demo: build ## Play the whole guide, with a real psql session at the end
 	@Tests/Demo/demo.sh
 
-test: build unit end-to-end ## All tests
+test: build unit end-to-end test-deb ## All tests
 
 unit: prerequisites
 	@Tests/fetch-sigv4-suite.sh .build/sigv4
 	SIGV4_SUITE_DIR=$(CURDIR)/.build/sigv4 swift test
 
 end-to-end: build
-	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/AWSEmulator Tests/EndToEnd
+	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/AWSEmulator Tests/EndToEnd Tests/Packaging
 
 sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitizer
 	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --sanitize=address --scratch-path .build-asan
@@ -35,5 +35,7 @@ fmt: ## Format the Swift sources
 lint: ## Check the format
 	swift format lint --strict --configuration .swift-format -r Package.swift Sources Tests
 
+include packaging/packaging.mk
+
 clean: ## Remove what builds made
-	rm -rf .build .build-asan .build-tsan .venv
+	rm -rf .build .build-asan .build-tsan .venv dist

@@ -16,6 +16,9 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let nioTLS = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 
+// The other linkers warn of what the statically linked Foundation calls; lld comes with the toolchain.
+let linker: [LinkerSetting] = [.unsafeFlags(["-use-ld=lld"])]
+
 let package = Package(
   name: "sallyport",
   products: [
@@ -99,19 +102,19 @@ let package = Package(
         "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
         "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
-      ]),
+      ], linkerSettings: linker),
     .executableTarget(
       name: "tctl",
       dependencies: [
         "AccessControl", "ConfigurationFile", "ControlAPI", "ControlClient", "PKI", "TextForms", argumentParser, yams,
-      ]),
+      ], linkerSettings: linker),
     .executableTarget(
       name: "tsh",
       dependencies: [
         "AccessControl", "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor",
         "ResourceFilter",
         "Secrets", "TLS", "TextForms", argumentParser, yams,
-      ]),
+      ], linkerSettings: linker),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),

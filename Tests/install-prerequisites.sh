@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(libssl-dev liburing-dev libsqlite3-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
-  python3-venv procps)
+packages=(libssl-dev liburing-dev libsqlite3-dev libxml2-dev zlib1g-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
+  python3-venv procps binutils debootstrap dpkg-dev mandoc zsh fish systemd)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

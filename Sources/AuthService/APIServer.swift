@@ -28,7 +28,8 @@ public struct APIServer: Sendable {
   public func run(onReady: @escaping @Sendable () async -> Void) async throws {
     unlink(socketPath)
     var logger = Logger(label: "api")
-    logger.logLevel = .warning
+    // Failed requests are logged by `CallerMiddleware`; that the server was cancelled is no error.
+    logger.logLevel = .critical
     let application = Application(
       router: router(),
       configuration: .init(address: .unixDomainSocket(path: socketPath), serverName: nil),
@@ -120,6 +121,12 @@ struct APICoder: RequestDecoder, ResponseEncoder {
 private struct CallerMiddleware: RouterMiddleware {
   let peers: PeerRegistry
   let auth: AuthServer
+  private let logger = Logger(label: "api")
+
+  init(peers: PeerRegistry, auth: AuthServer) {
+    self.peers = peers
+    self.auth = auth
+  }
 
   func handle(
     _ request: Request, context: CallContext, next: (Request, CallContext) async throws -> Response
@@ -144,7 +151,7 @@ private struct CallerMiddleware: RouterMiddleware {
         ErrorBody(message: error.body ?? error.status.reasonPhrase), status: error.status, request, context)
     } catch {
       // The pattern of the route, never the path: invites have their secret in it.
-      context.logger.error(
+      logger.error(
         "request failed",
         metadata: ["id": "\(context.id)", "route": "\(context.endpointPath ?? "none")", "error": "\(error)"])
       return try answer(

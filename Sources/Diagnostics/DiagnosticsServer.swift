@@ -34,7 +34,8 @@ public struct DiagnosticsServer: Sendable {
   /// - Throws: `DiagnosticsError` if the address cannot be listened on.
   public func run() async throws {
     var logger = Logger(label: "diag")
-    logger.logLevel = .warning
+    // Requests log nothing; that the server was cancelled is no error.
+    logger.logLevel = .critical
     let application = Application(
       router: router(), configuration: .init(address: .hostname(host, port: Int(port)), serverName: nil),
       logger: logger)

@@ -36,9 +36,8 @@ public final class MetricsRegistry: MetricsFactory {
   private func handler<Handler: Readable>(
     _ label: String, _ dimensions: [(String, String)], _ make: () -> Handler
   ) -> Handler {
-    let key = Key(
-      name: label.replacing(/[^a-zA-Z0-9_:]/, with: "_"),
-      labels: dimensions.sorted { $0.0 < $1.0 }.map { [$0.0, $0.1] })
+    let labels = dimensions.sorted { $0.0 < $1.0 }.map { [$0.0, $0.1] }
+    let key = Key(name: label.replacing(/[^a-zA-Z0-9_:]/, with: "_"), labels: labels)
     return handlers.withLock { handlers in
       if let known = handlers[key] as? Handler { return known }
       let handler = make()

@@ -2,7 +2,7 @@ import Dispatch
 
 /// Where logins are decided: a concurrent Dispatch queue that runs Swift tasks, away from the reactors.
 public final class DispatchPool: TaskExecutor {
-  private let queue = DispatchQueue(label: "sallyport.decisions", qos: .userInitiated, attributes: .concurrent)
+  private let queue = DispatchQueue(label: "sallyport.decisions", attributes: .concurrent)
 
   public init() {}
 

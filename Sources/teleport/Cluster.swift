@@ -56,7 +56,8 @@ struct Cluster {
       } else {
         nil
       }
-    let port = Port(configuration: configuration, side: side, http: http, tunnels: tunnels,
+    let port = Port(
+      configuration: configuration, side: side, http: http, tunnels: tunnels,
       recording: queries?.recording)
     let gateway = Gateway(settings: try port.settings(), authorizer: sessionAuthorizer(authorizer, side))
     let services = Services(
@@ -75,7 +76,8 @@ struct Cluster {
         let cluster = try Cluster(next)
         let databases = try cluster.servedDatabases()
         running.use(
-          try Port(configuration: next, side: side, http: http, tunnels: tunnels, recording: queries?.recording).settings())
+          try Port(configuration: next, side: side, http: http, tunnels: tunnels, recording: queries?.recording)
+            .settings())
         authorizer?.use(databases)
         let beat = cluster.heartbeat(databases)
         Task { try await side.offer(beat) }

@@ -33,11 +33,13 @@ struct Start: AsyncParsableCommand {
     let registry = MetricsRegistry(help: DiagnosticsServer.help)
     MetricsSystem.bootstrap(registry)
     do {
-      let configuration = try load(path)
-      let output = try LogOutput(configuration.log)
-      LoggingSystem.bootstrap { ServiceLog(label: $0, output: output) }
-      let lifecycle = try Lifecycle(configuration, file: path)
-      try await Cluster(configuration).run(lifecycle, metrics: registry) { try load(path) }
+      try await Self.atNormalPriority {
+        let configuration = try load(path)
+        let output = try LogOutput(configuration.log)
+        LoggingSystem.bootstrap { ServiceLog(label: $0, output: output) }
+        let lifecycle = try Lifecycle(configuration, file: path)
+        try await Cluster(configuration).run(lifecycle, metrics: registry) { try load(path) }
+      }
     } catch let error as any CustomStringConvertible & Error {
       throw Failure(error.description)
     }
@@ -45,6 +47,21 @@ struct Start: AsyncParsableCommand {
 }
 
 extension Start {
+  /// The main task and all that it starts have a raised priority: a process with root's powers would let them outrank its
+  /// reactors, one without would be refused and log it. Waiting by a continuation hands no priority down.
+  private static func atNormalPriority(_ work: @escaping @Sendable () async throws -> Void) async throws {
+    try await withCheckedThrowingContinuation { continuation in
+      Task.detached(priority: .medium) {
+        do {
+          try await work()
+          continuation.resume()
+        } catch {
+          continuation.resume(throwing: error)
+        }
+      }
+    }
+  }
+
   /// The configuration file as it is now, under this command's options.
   private func load(_ path: String?) throws -> TeleportConfiguration {
     var configuration = try TeleportConfiguration.load(path: path)

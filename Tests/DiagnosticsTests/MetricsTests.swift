@@ -6,7 +6,8 @@ import Testing
 struct MetricsTests {
   @Test func textFormatEscapesWhatMustBe() {
     let families = [
-      MetricFamily("a_total", .counter, help: "one\\two\nthree", [.init([("path", "C:\\\"x\"\n")], 3), .init([], 0.5)]),
+      MetricFamily(
+        "a_total", .counter, help: "one\\two\nthree", [.init([("path", "C:\\\"x\"\n")], 3), .init([], 0.5)]),
       MetricFamily("empty", .gauge, help: "not shown", []),
       MetricFamily("big", .gauge, help: "whole numbers stay whole", 123_456_789_012),
     ]
@@ -42,7 +43,8 @@ struct MetricsTests {
     for milliseconds in [1, 20, 20, 60_000] as [Int64] { timer.recordMilliseconds(milliseconds) }
     let lines = registry.families().prometheusText.split(separator: "\n")
     for line in [
-      #"wait_seconds_bucket{le="0.005"} 1"#, #"wait_seconds_bucket{le="0.025"} 3"#, #"wait_seconds_bucket{le="30.0"} 3"#,
+      #"wait_seconds_bucket{le="0.005"} 1"#, #"wait_seconds_bucket{le="0.025"} 3"#,
+      #"wait_seconds_bucket{le="30.0"} 3"#,
       #"wait_seconds_bucket{le="+Inf"} 4"#, "wait_seconds_count 4", "wait_seconds_sum 60.041",
     ] {
       #expect(lines.contains(line[...]))
