@@ -183,7 +183,7 @@ def test_reload_changes_databases_under_running_sessions(cluster, redshift):
         rows(session)
         change(("name: redshift", "name: renamed"))
         reload(cluster)
-        names = cluster.run("tsh", "db", "ls", home=cluster.home)
+        names = [line.split()[0] for line in cluster.run("tsh", "db", "ls", home=cluster.home).splitlines()]
         assert "renamed" in names and "redshift" not in names
         assert rows(session) == [(1,)]
         with psycopg.connect(cluster.database(cluster.home, name="renamed").dsn) as other:
