@@ -54,7 +54,7 @@ struct ConfigurationTests {
         "teleport.data_dir", "teleport.diag_addr", "proxy_service.web_listen_addr", "db_service.enabled",
       ])
     #expect(result.dataDirectory == "/a" && result.diagAddress == "h:1" && result.webListenAddress == "0.0.0.0:3080")
-    #expect(result.shutdownTimeout.seconds == 7 && result.logSeverity == "DEBUG" && !result.allowsCancelInClear)
+    #expect(result.shutdownTimeout.seconds == 7 && result.log.severity == "debug" && !result.allowsCancelInClear)
     #expect(result.databases.map(\.name) == ["d"] && result.publicAddresses == ["x:1"])
     #expect(old.reloaded(with: old).needsRestart == [])
   }
