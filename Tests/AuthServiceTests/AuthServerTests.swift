@@ -73,7 +73,7 @@ private func der(_ pem: String) -> [UInt8] {
       for name in ["alice", "nobody", "invited"] {
         let count = Mutex(0)
         await PasswordHash.$onDerivation.withValue({ count.withLock { $0 += 1 } }) {
-          await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+          await #expect(throws: AuthError.unauthenticated("wrong user name, password or one-time code")) {
             try await login(server, name, "wrong password")
           }
         }
@@ -88,7 +88,7 @@ private func der(_ pem: String) -> [UInt8] {
       for name in [long, "", "a b", "../x", "@local-admin"] {
         let count = Mutex(0)
         await PasswordHash.$onDerivation.withValue({ count.withLock { $0 += 1 } }) {
-          await #expect(throws: AuthError.unauthenticated("wrong user name or password")) {
+          await #expect(throws: AuthError.unauthenticated("wrong user name, password or one-time code")) {
             try await login(server, name, password)
           }
         }
