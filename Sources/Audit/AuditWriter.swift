@@ -82,6 +82,9 @@ public final class AuditWriter {
     return true
   }
 
+  /// Counts entries that a source lost before they were records.
+  public func countLost(_ count: Int) { metrics.dropped += count }
+
   @discardableResult
   func write(_ event: AuditEvent) -> Bool {
     let milliseconds = Int64((event.time.timeIntervalSince1970 * 1000).rounded())

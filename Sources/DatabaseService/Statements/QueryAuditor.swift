@@ -61,7 +61,9 @@ public final class QueryAuditor: AuditSource {
     let output = Self.output(writer)
     var isDrained = true
     for ring in recording.rings {
-      state.lost += ring.takeLostCount()
+      let lost = ring.takeLostCount()
+      writer.countLost(lost)
+      state.lost += lost
       ring.drain { entry, bytes in
         isDrained = writer.hasRoom
         if isDrained { take(entry, bytes, output) }
