@@ -1,7 +1,8 @@
 """Side by side in one run: PostgreSQL direct over TLS, PgBouncer (session mode, TLS on both sides), Sallyport.
 
 Rounds are interleaved; medians and ratios are printed as Markdown. Absolute times depend on the machine, ratios less so.
-Usage: bench.py [--rounds N] [--seconds S] [--idle N]
+With --audit a second Sallyport, which records every statement, takes part; the first records none.
+Usage: bench.py [--rounds N] [--seconds S] [--idle N] [--audit]
 """
 
 import argparse
@@ -24,6 +25,7 @@ from conftest import HOST, Cluster, free_port, port_is_open, wait_until  # noqa:
 
 CLOCK = os.sysconf("SC_CLK_TCK")
 PEERS = ["direct", "pgbouncer", "sallyport"]
+AUDITED = "sallyport+audit"
 
 
 def cpu_seconds(pid):
@@ -36,7 +38,7 @@ def resident_kb(pid):
 
 
 class Bench:
-    def __init__(self, cluster, arguments):
+    def __init__(self, cluster, audited, arguments):
         self.cluster, self.arguments = cluster, arguments
         self.results = {}
         with cluster.admin() as admin:
@@ -51,6 +53,11 @@ class Bench:
             "direct": {**base, "PGPORT": str(cluster.pg_port)},
             "pgbouncer": {**base, "PGPORT": str(self.bouncer_port)}, "sallyport": database.environment}
         self.pids = {"direct": None, "pgbouncer": self.start_pgbouncer(), "sallyport": cluster.teleport.pid}
+        self.peers = list(PEERS)
+        if audited:
+            self.peers.append(AUDITED)
+            self.environments[AUDITED] = audited.database(audited.home).environment
+            self.pids[AUDITED] = audited.teleport.pid
 
     def start_pgbouncer(self):
         directory = self.cluster.directory / "pgbouncer"
@@ -165,19 +172,19 @@ ignore_startup_parameters = extra_float_digits
 
     def run(self):
         # Memory first, from the fresh process: what later load leaves behind would hide it.
-        for peer in PEERS:
+        for peer in self.peers:
             self.idle(peer)
         for round_number in range(self.arguments.rounds):
             print(f"round {round_number + 1} of {self.arguments.rounds}", file=sys.stderr)
-            for peer in PEERS:
+            for peer in self.peers:
                 self.pgbench(peer, "1 client simple", "-c", "1", "-j", "1")
-            for peer in PEERS:
+            for peer in self.peers:
                 self.pgbench(peer, "16 clients prepared", "-c", "16", "-j", "2", "-M", "prepared")
-            for peer in PEERS:
+            for peer in self.peers:
                 self.pgbench(peer, "64 clients simple", "-c", "64", "-j", "2")
-            for peer in PEERS:
+            for peer in self.peers:
                 self.pgbench(peer, "-C 8 clients", "-C", "-c", "8", "-j", "2", connects=True)
-            for peer in PEERS:
+            for peer in self.peers:
                 self.copy(peer)
         self.report()
 
@@ -185,11 +192,28 @@ ignore_startup_parameters = extra_float_digits
         folder = ROOT / "Benchmarks/results"
         folder.mkdir(exist_ok=True)
         (folder / f"{time.strftime('%Y%m%d-%H%M%S')}.json").write_text(json.dumps(self.results, indent=1))
-        print("| row | direct | PgBouncer | Sallyport | Sallyport / PgBouncer |\n| --- | ---: | ---: | ---: | ---: |")
+        names = {"direct": "direct", "pgbouncer": "PgBouncer", "sallyport": "Sallyport", AUDITED: "Sallyport with audit"}
+        ratios = [("sallyport", "pgbouncer")] + ([(AUDITED, "sallyport")] if AUDITED in self.peers else [])
+        header = [names[peer] for peer in self.peers] + [f"{names[one]} / {names[other]}" for one, other in ratios]
+        print(f"| row | {' | '.join(header)} |\n| --- |{' ---: |' * len(header)}")
         for row, values in self.results.items():
-            medians = {peer: statistics.median(values[peer]) for peer in PEERS if peer in values}
-            cells = [f"{medians[peer]:,.1f}" if peer in medians else "–" for peer in PEERS]
-            print(f"| {row} | {' | '.join(cells)} | {medians['sallyport'] / medians['pgbouncer']:.2f} |")
+            medians = {peer: statistics.median(values[peer]) for peer in self.peers if peer in values}
+            cells = [f"{medians[peer]:,.1f}" if peer in medians else "–" for peer in self.peers]
+            cells += [f"{medians[one] / medians[other]:.2f}" for one, other in ratios]
+            print(f"| {row} | {' | '.join(cells)} |")
+
+
+def start_audited(cluster):
+    """A second Sallyport before the same database."""
+    directory = cluster.directory / "audited"
+    directory.mkdir()
+    audited = Cluster(directory)
+    audited.beside(cluster)
+    audited.query_audit = "{queries: statements}"
+    audited.start_cluster()
+    audited.make_role("dev")
+    audited.home = audited.make_user("alice", "dev,editor")
+    return audited
 
 
 def main():
@@ -197,6 +221,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--idle", type=int, default=1000)
+    parser.add_argument("--audit", action="store_true")
     arguments = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -204,12 +229,15 @@ def main():
         os.chmod(directory, 0o755)
         os.environ["SALLYPORT_MAX_CONNECTIONS"] = str(arguments.idle + 300)
         cluster = Cluster(directory)
-        bench = None
+        cluster.query_audit = "{queries: off}"
+        audited = bench = None
         try:
             cluster.start()
             cluster.make_role("dev")
             cluster.home = cluster.make_user("alice", "dev,editor")
-            bench = Bench(cluster, arguments)
+            if arguments.audit:
+                audited = start_audited(cluster)
+            bench = Bench(cluster, audited, arguments)
             bench.run()
         except Exception:
             print(f"teleport ended with {cluster.teleport.poll()}" if cluster.teleport else "", file=sys.stderr)
@@ -218,6 +246,8 @@ def main():
         finally:
             if bench:
                 bench.bouncer.terminate()
+            if audited:
+                audited.stop_teleport()
             cluster.stop()
 
 

@@ -9,7 +9,9 @@ public protocol AuditSource: Sendable {
   /// Whether it may have records soon, so that it is to be asked without being woken for each.
   var isActive: Bool { get }
   /// Writes what there is, as long as the writer has room. On the audit log's thread.
-  func drain(into writer: AuditWriter)
+  ///
+  /// - Returns: whether that was all there was.
+  func drain(into writer: AuditWriter) -> Bool
 }
 
 /// The append-only record of who did what: one JSON object a line in a file that only its owner may read.
@@ -26,9 +28,11 @@ public final class AuditLog: Sendable {
   ///
   /// - Throws: `AuditError` if the file cannot be used.
   public init(path: String, settings: AuditLogSettings = AuditLogSettings()) throws {
+    // First, while failing leaves nothing for `deinit` to wait for.
+    let writer = try AuditWriter(AuditFiles(path: path), settings: settings)
     self.path = path
     inbox = AuditInbox(maximumWaiting: settings.maximumWaiting)
-    let loop = AuditLoop(inbox, try AuditWriter(AuditFiles(path: path), settings: settings))
+    let loop = AuditLoop(inbox, writer)
     let thread = Thread { [finished] in
       loop.run()
       finished.signal()
@@ -176,6 +180,8 @@ private final class AuditLoop: @unchecked Sendable {
   private var counted = AuditMetrics()
   private let writtenCounter = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "written")])
   private let droppedCounter = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "dropped")])
+  /// Work that has to wait until the sources have told everything.
+  private var held: [@Sendable (AuditWriter) -> Void] = []
 
   /// Sources that may have records are asked so often, in milliseconds: the records of that time make one write.
   private static let tick = 50
@@ -194,20 +200,25 @@ private final class AuditLoop: @unchecked Sendable {
       let batch = inbox.take(within: wait)
       if isFailing { writer.flush() }
       // What the sources have is older than the items: a session's queries come before its end.
-      for source in batch.sources { source.drain(into: writer) }
-      process(batch.items)
+      var isDrained = true
+      for source in batch.sources where !source.drain(into: writer) { isDrained = false }
+      if isDrained || batch.isLast {
+        for work in held { work(writer) }
+        held.removeAll()
+      }
+      process(batch.items, isDrained: isDrained)
       dropped += batch.dropped
       reportDropped()
       writer.flush()
       noteFailure()
       if batch.isLast { break }
-      wait = isFailing ? Self.retry : batch.sources.contains { $0.isActive } ? Self.tick : nil
+      wait = isFailing ? Self.retry : !isDrained || batch.sources.contains { $0.isActive } ? Self.tick : nil
     }
     writer.settle()
     publish()
   }
 
-  private func process(_ items: [AuditInbox.Item]) {
+  private func process(_ items: [AuditInbox.Item], isDrained: Bool) {
     var waiting: [@Sendable (AuditError?) -> Void] = []
     var settlers: [@Sendable () -> Void] = []
     for item in items {
@@ -221,7 +232,7 @@ private final class AuditLoop: @unchecked Sendable {
           writer.write(event)
           waiting.append(answer)
         }
-      case .work(let work): work(writer)
+      case .work(let work): if isDrained { work(writer) } else { held.append(work) }
       case .settle(let done): settlers.append(done)
       }
     }

@@ -34,8 +34,12 @@ public final class AuditWriter {
     if let failure { throw failure }
   }
 
-  /// Whether another record finds room. Without it, callers keep what they have, or count it as lost.
+  /// Whether sources may go on. Without room they keep what they have.
   public var hasRoom: Bool { text.bytes.count - written < settings.maximumBacklog }
+  /// A tenth is kept for events that are not of a source: starts and ends of sessions, logins.
+  private var hasRoomForEvents: Bool {
+    text.bytes.count - written < settings.maximumBacklog + settings.maximumBacklog / 10
+  }
 
   // MARK: Records
 
@@ -49,7 +53,7 @@ public final class AuditWriter {
   public func write(
     _ event: String, code: String, at milliseconds: Int64, uid: String? = nil, _ fields: (inout JSONText) -> Void
   ) -> Bool {
-    guard hasRoom else {
+    guard hasRoomForEvents else {
       metrics.dropped += 1
       droppedCount += 1
       return false
@@ -77,6 +81,9 @@ public final class AuditWriter {
     if text.bytes.count - written >= Self.batch, failure == nil { flush() }
     return true
   }
+
+  /// Counts entries that a source lost before they were records.
+  public func countLost(_ count: Int) { metrics.dropped += count }
 
   @discardableResult
   func write(_ event: AuditEvent) -> Bool {

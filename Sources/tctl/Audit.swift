@@ -108,7 +108,7 @@ struct EventChoice: ParsableArguments {
     if let ago = GoDuration(text)?.seconds { return (Date() - Double(ago)).formatted(format) }
     let full = text.contains("T") ? text : text + "T00:00:00Z"
     for style in [format, .iso8601] {
-      if let date = try? Date(full, strategy: style) { return date.formatted(format) }
+      if (try? Date(full, strategy: style)) != nil { return full }
     }
     throw ToolError("\(option) '\(text)' is not a time", hint: "write 2025-01-31T12:00:00Z, 2025-01-31 or 24h")
   }

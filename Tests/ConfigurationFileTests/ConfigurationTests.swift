@@ -81,6 +81,12 @@ struct ConfigurationTests {
       "two entries"
     ),
     ("\u{0}", "t.yaml"), ("{", "t.yaml"),
+    ("db_service: {audit: {mode: lenient}}", "must be best_effort or strict"),
+    ("db_service: {audit: {queries: all}}", "must be off, statements or protocol"),
+    ("db_service: {audit: {max_query_size: 8}}", "must be from 256 to 262144 bytes"),
+    ("auth_service: {audit: {max_size: much}}", "must be a size such as"),
+    ("auth_service: {audit: {max_size: 9999999999999GiB}}", "must be from"),
+    ("auth_service: {audit: {max_sise: 1MiB}}", "did you mean 'max_size'?"),
   ])
   func mistakesAreNamed(yaml: String, words: String) {
     #expect { try load(yaml) } throws: { error in
@@ -157,6 +163,20 @@ struct ConfigurationTests {
     #expect(try load("teleport: {log: {output: ~, format: null, severity: }}").log == LogConfiguration())
     #expect(throws: ConfigurationError.self) { try load("teleport: {log: {output: '~'}}") }
     #expect(try load("teleport: {log: {output: stdout, format: {output: text}}}").log.output == .stdout)
+  }
+
+  @Test func auditSettingsAreRead() throws {
+    let configuration = try load(
+      """
+      auth_service: {audit: {max_size: 5MiB, max_files: 7}}
+      db_service: {audit: {queries: protocol, parameters: "yes", max_query_size: 64KiB, mode: strict, queue_size: 2 MiB}}
+      """)
+    #expect(configuration.auditLog.maximumSize == 5 << 20 && configuration.auditLog.maximumFiles == 7)
+    let audit = configuration.queryAudit
+    #expect(audit.queries == "protocol" && audit.includesParameters && audit.isStrict)
+    #expect(audit.maximumQuery == 64 << 10 && audit.queueSize == 2 << 20)
+    #expect(try load("db_service: {audit: {queries: off}}").queryAudit.queries == "off")
+    #expect(try load("db_service: {}").queryAudit.queries == "statements")
   }
 
   @Test func deepNestingIsRefused() {

@@ -24,7 +24,8 @@ struct HealthTests {
   @Test func aReactorThatHangsIsNoticed() async throws {
     let authority = try CertificateAuthority.make(.host, clusterName: "test")
     let (pem, key) = try authority.issueHost(
-      HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test"), names: ["localhost"], notAfter: Date() + 3600)
+      HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test"), names: ["localhost"],
+      notAfter: Date() + 3600)
     let context = try ServerTLSContext(
       certificateChainPEM: pem, privateKeyPEM: key.pem, clientCAPEMs: [], applicationProtocols: ["postgresql"])
     let gateway = Gateway(

@@ -84,6 +84,9 @@ class Cluster:
         connections = os.environ.get("SALLYPORT_MAX_CONNECTIONS", "300")
         subprocess.run([script, "start", self.pg, str(self.pg_port), connections], check=True)
         self.start_emulator()
+        self.start_cluster()
+
+    def start_cluster(self):
         shutil.copy(self.pg / "ca.pem", self.directory / "bundle.pem")
         self.write_config(database=False)
         self.start_teleport()
@@ -95,6 +98,12 @@ class Cluster:
         self.stop_teleport()
         self.write_config(database=True)
         self.start_teleport()
+
+    def beside(self, other):
+        """Uses the database and the AWS of another cluster instead of ones of its own."""
+        self.pg, self.pg_port, self.aws_port = other.pg, other.pg_port, other.aws_port
+        for name in ("AWS_ENDPOINT_URL", "AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+            self.environment[name] = other.environment[name]
 
     def start_emulator(self):
         self.emulator = subprocess.Popen(

@@ -59,7 +59,8 @@ struct Scene {
     let host = try CertificateAuthority.make(.host, clusterName: "test")
     let user = try CertificateAuthority.make(.user, clusterName: "test")
     let certificate = try host.issueHost(
-      HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test"), names: ["localhost"], notAfter: Date() + 3600)
+      HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test"), names: ["localhost"],
+      notAfter: Date() + 3600)
     let server = try ServerTLSContext(
       certificateChainPEM: certificate.certificatePEM, privateKeyPEM: certificate.key.pem,
       clientCAPEMs: [try user.certificatePEM], applicationProtocols: ["postgresql"])

@@ -57,18 +57,22 @@ public final class QueryAuditor: AuditSource {
 
   public var isActive: Bool { sessions.withLock { !$0.isEmpty } }
 
-  public func drain(into writer: AuditWriter) {
+  public func drain(into writer: AuditWriter) -> Bool {
     let output = Self.output(writer)
+    var isDrained = true
     for ring in recording.rings {
-      state.lost += ring.takeLostCount()
+      let lost = ring.takeLostCount()
+      writer.countLost(lost)
+      state.lost += lost
       ring.drain { entry, bytes in
-        guard writer.hasRoom else { return false }
-        take(entry, bytes, output)
-        return true
+        isDrained = writer.hasRoom
+        if isDrained { take(entry, bytes, output) }
+        return isDrained
       }
     }
     reportLost(writer)
     writeOverdue(output)
+    return isDrained
   }
 
   private func writeOverdue(_ output: StatementRecords.Output) {

@@ -86,7 +86,11 @@ struct StatementRecords {
     _ output: Output
   ) {
     writeQuery(operation, outcome, output) { text in
-      if let statement = portal?.statement { Self.field(statement.query, statement.length, &text) }
+      if let statement = portal?.statement {
+        Self.field(statement.query, statement.length, &text)
+      } else {
+        text.field("db_query_unknown", true)
+      }
       if let portal {
         Self.field("statement_name", portal.statementName, &text)
         if !portal.parameters.isEmpty { text.field("db_query_parameters", portal.parameters) }
