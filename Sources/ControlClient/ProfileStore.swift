@@ -66,6 +66,7 @@ public struct ProfileStore: Sendable {
 
   private func read(_ path: String) throws -> String {
     do {
+      try PrivateFile.checkDirectory(directory)
       return try PrivateFile.read(path).revealText() ?? ""
     } catch let error as PKIError {
       throw ToolError(error.description)

@@ -116,6 +116,9 @@ final class Lifecycle: Sendable {
 
   private static func summary(_ configuration: TeleportConfiguration) -> String {
     let count = configuration.isDatabaseEnabled ? configuration.databases.count : 0
-    return "Serving \(count) database\(count == 1 ? "" : "s") on \(configuration.webListenAddress)"
+    let place =
+      configuration.isProxyEnabled
+      ? "on \(configuration.webListenAddress)" : configuration.isAuthEnabled ? "as Auth Service" : "through tunnels"
+    return "Serving \(count) database\(count == 1 ? "" : "s") \(place)"
   }
 }
