@@ -117,6 +117,9 @@ extension TeleportConfiguration {
     return names.filter { !$0.isEmpty && seen.insert($0).inserted }
   }
 
+  /// The private socket of the API.
+  public var socketPath: String { dataDirectory + "/run/api.sock" }
+
   /// How many reactors to run.
   public var reactors: Int { reactorCount ?? ProcessInfo.processInfo.activeProcessorCount }
 

@@ -25,6 +25,7 @@ struct Cluster {
       throw ConfigurationError("no service is enabled; enable auth_service, proxy_service or db_service")
     }
     self.configuration = configuration
+    try checkLength(of: configuration.dataDirectory)
   }
 
   /// Serves until `lifecycle` says that it is time to end.
@@ -35,7 +36,6 @@ struct Cluster {
   ) async throws {
     ProcessLimits.apply()
     let directory = configuration.dataDirectory
-    try checkLength(of: directory)
     for folder in ["", "/log", "/run"] { try PrivateFile.makeDirectory(directory + folder) }
     let audit = try AuditLog(path: directory + "/log/events.log", settings: auditSettings)
     let auth = try makeAuth(audit)
@@ -59,7 +59,7 @@ struct Cluster {
     let port = Port(
       configuration, side: side, http: http, tunnels: tunnels,
       recording: queries?.recording)
-    let gateway = Gateway(settings: try port.settings(), authorizer: sessionAuthorizer(authorizer, side))
+    let gateway = Gateway(settings: try port.settings(), authorizer: sessionAuthorizer(authorizer, side, tunnels))
     let services = Services(
       configuration: configuration, side: side, auth: auth,
       api: auth.map { auth in
@@ -67,7 +67,7 @@ struct Cluster {
           auth: auth, peers: peers,
           spellings: { user, record in
             ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
-          }, socketPath: socketPath)
+          }, socketPath: configuration.socketPath)
       }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port)
     try await side.offer(heartbeat(databases))
     try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
@@ -153,9 +153,12 @@ struct Cluster {
       checker: { try side.checker(for: $0) })
   }
 
-  private func sessionAuthorizer(_ local: DatabaseAuthorizer?, _ side: any ClusterSide) -> any SessionAuthorizer {
-    if configuration.isProxyEnabled {
-      return ProxyAuthorizer(local: local, identify: { try side.authorities.trusted.user(certificateDER: $0) })
+  private func sessionAuthorizer(
+    _ local: DatabaseAuthorizer?, _ side: any ClusterSide, _ tunnels: TunnelRegistry?
+  ) -> any SessionAuthorizer {
+    if let tunnels {
+      return ProxyAuthorizer(
+        local: local, tunnels: tunnels, identify: { try side.authorities.trusted.user(certificateDER: $0) })
     }
     return local ?? NoDatabases()
   }
@@ -201,11 +204,9 @@ struct Cluster {
     return QueryAuditor(level: level, settings: settings, reactorCount: configuration.reactors, log: audit)
   }
 
-  private var socketPath: String { configuration.dataDirectory + "/run/api.sock" }
-
   private func httpSocket(_ peers: PeerRegistry) -> HTTPServerSocket {
     HTTPServerSocket(
-      socketPath: socketPath, clientDirectory: configuration.dataDirectory + "/run",
+      socketPath: configuration.socketPath, clientDirectory: configuration.dataDirectory + "/run",
       register: { path, caller in
         peers.register(
           path: path,

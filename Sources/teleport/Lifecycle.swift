@@ -36,7 +36,6 @@ final class Lifecycle: Sendable {
     reload: @Sendable (TeleportConfiguration) throws -> TeleportConfiguration
   ) async {
     var configuration = configuration
-    ServiceLog.use(configuration.log)
     health.becomeReady(gateway)
     enter(.ready, [.ready, .status(Self.summary(configuration))])
     let watchdog = Task { await feedWatchdog() }

@@ -7,6 +7,7 @@ import PostgresWire
 /// through a tunnel to an agent. Whether it is allowed is decided there.
 struct ProxyAuthorizer: SessionAuthorizer {
   let local: DatabaseAuthorizer?
+  let tunnels: TunnelRegistry
   let identify: @Sendable ([UInt8]) throws -> UserIdentity
 
   func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
@@ -24,7 +25,10 @@ struct ProxyAuthorizer: SessionAuthorizer {
           .invalidAuthorization, "the client certificate is not for a database",
           hint: "Run 'tsh db login NAME' and use the certificate it stores."))
     }
-    if let local, local.serves(route.service) { return await local.authorize(request) }
+    // A database that nobody serves is refused like one that may not be seen, where that can be decided here.
+    if let local, local.serves(route.service) || !tunnels.isServed(route.service) {
+      return await local.authorize(request)
+    }
     return .success(.agents(database: route.service))
   }
 

@@ -85,7 +85,7 @@ struct Services: Sendable {
       do {
         try await group.next()
       } catch {
-        throw ConfigurationError("the API cannot start in \(configuration.dataDirectory)/run: \(error)")
+        throw ConfigurationError("the API cannot start at \(configuration.socketPath): \(error)")
       }
       return
     }

@@ -37,8 +37,10 @@ struct Start: AsyncParsableCommand {
         let configuration = try load(path)
         let output = try LogOutput(configuration.log)
         LoggingSystem.bootstrap { ServiceLog(label: $0, output: output) }
+        ServiceLog.use(configuration.log)
+        let cluster = try Cluster(configuration)
         let lifecycle = try Lifecycle(configuration, file: path)
-        try await Cluster(configuration).run(lifecycle, metrics: registry) { try load(path) }
+        try await cluster.run(lifecycle, metrics: registry) { try load(path) }
       }
     } catch let error as any CustomStringConvertible & Error {
       throw Failure(error.description)

@@ -234,7 +234,7 @@ db_service:
 
     def open_certificate(self, home, service, user=None, name=None):
         """A database certificate straight from the API: `None` leaves the field to the client, as tsh never does."""
-        keys = home / "keys/localhost"
+        [keys] = (home / "keys").iterdir()
         [certificate] = [path for path in keys.glob("*.crt")]
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
         subprocess.run(

@@ -155,7 +155,7 @@ def test_the_setting_of_the_file_outranks_the_resource(cluster):
     before = cluster.config.read_text()
     try:
         cluster.config.write_text(before.replace(
-            "cluster_name: test}", 'cluster_name: test, authentication: {type: local, second_factor: "on"}}'))
+            "cluster_name: test,", 'cluster_name: test, authentication: {type: local, second_factor: "on"},'))
         cluster.stop_teleport()
         cluster.start_teleport()
         text = "kind: cluster_auth_preference\nversion: v2\nmetadata: {name: x}\nspec: {type: local, second_factor: off}\n"

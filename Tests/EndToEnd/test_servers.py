@@ -180,7 +180,8 @@ def test_39_sudden_ends_in_a_query(cluster, scripted, end):
         answer = read_all(connection)
     assert errors == [] and answer[:1] == b"E" and sqlstate(answer) == "08006"
     wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end", 5)
-    start, ended = cluster.audit()[before:]
+    start, query, ended = cluster.audit()[before:]
+    assert query["db_query"] == "select 1"
     assert start["success"] and ended["message"] == "database closed the connection"
 
 

@@ -32,6 +32,9 @@ public final class TunnelRegistry: Sendable {
   /// How many agents are connected.
   public var count: Int { agents.withLock { $0.count } }
 
+  /// Whether an agent serves `database` and takes sessions.
+  public func isServed(_ database: String) -> Bool { !ranked(for: database).isEmpty }
+
   /// Enters an agent, or its new list of databases. Of two connections of one agent the newest counts.
   func set(_ agent: String, databases: [String], control: Address) {
     agents.withLock { agents in
