@@ -81,7 +81,8 @@ extension AuthServer {
       let certificate = try hostCA.issueHost(
         identity, names: names, signingRequestPEM: signingRequestPEM, notAfter: validUntil)
       return HostCertificate(
-        hostID: identity.hostID, clusterName: clusterName, certificatePEM: certificate, validUntil: validUntil,
+        hostID: identity.hostID, clusterName: clusterName, certificatePEM: certificate, issued: Date(),
+        validUntil: validUntil,
         authorities: try authorityCertificates)
     } catch let error as PKIError {
       throw AuthError.invalid(error.description)

@@ -8,13 +8,22 @@ public struct HostCredentials: Sendable {
   public let certificatePEM: String
   public let keyPEM: Secret
   public let hostID: String
+  /// When it was issued: its validity begins earlier, for clocks that lag.
+  public let issued: Date
   public let notValidAfter: Date
 
-  public init(certificatePEM: String, keyPEM: Secret, hostID: String, notValidAfter: Date) {
+  public init(certificatePEM: String, keyPEM: Secret, hostID: String, issued: Date, notValidAfter: Date) {
     self.certificatePEM = certificatePEM
     self.keyPEM = keyPEM
     self.hostID = hostID
+    self.issued = issued
     self.notValidAfter = notValidAfter
+  }
+
+  init(_ certificate: HostCertificate, keyPEM: Secret) {
+    self.init(
+      certificatePEM: certificate.certificatePEM, keyPEM: keyPEM, hostID: certificate.hostID,
+      issued: certificate.issued, notValidAfter: certificate.validUntil)
   }
 }
 

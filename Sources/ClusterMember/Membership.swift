@@ -71,9 +71,7 @@ public final class Membership: Sendable {
       try store.save(certificate, keyPEM: key)
     }
     clusterName = certificate.clusterName
-    let credentials = HostCredentials(
-      certificatePEM: certificate.certificatePEM, keyPEM: key, hostID: certificate.hostID,
-      notValidAfter: certificate.validUntil)
+    let credentials = HostCredentials(certificate, keyPEM: key)
     var state = State(
       credentials: credentials, authorities: certificate.authorities,
       snapshot: ClusterSnapshot(
@@ -208,9 +206,8 @@ public final class Membership: Sendable {
         try await step()
         if failures > 0 { logger.info("\(what) works again") }
         failures = 0
-      } catch is CancellationError {
-        throw CancellationError()
       } catch {
+        try Task.checkCancellation()
         let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(failures, 10)))
         failures += 1
         logger.warning("\(what) failed: \(error)")
@@ -261,9 +258,8 @@ public final class Membership: Sendable {
     try await keep("renewing the host certificate") {
       let current = credentials
       // At half of its life, give or take a tenth, so that hosts of one age do not come together.
-      let begun = try notValidBefore(ofPEM: current.certificatePEM)
-      let life = current.notValidAfter.timeIntervalSince(begun)
-      let due = begun + life * Double.random(in: 0.45...0.55)
+      let life = current.notValidAfter.timeIntervalSince(current.issued)
+      let due = current.issued + life * Double.random(in: 0.45...0.55)
       try await Task.sleep(for: .seconds(max(1, due.timeIntervalSinceNow)))
       let key = KeyPair.generate()
       let request = RenewalRequest(
@@ -271,9 +267,7 @@ public final class Membership: Sendable {
       let certificate: HostCertificate = try await call { try await $0.post("/v1/hosts/renew", request) }
       try store.save(certificate, keyPEM: key.pem)
       state.withLock { state in
-        state.credentials = HostCredentials(
-          certificatePEM: certificate.certificatePEM, keyPEM: key.pem, hostID: certificate.hostID,
-          notValidAfter: certificate.validUntil)
+        state.credentials = HostCredentials(certificate, keyPEM: key.pem)
         state.authorities = certificate.authorities
       }
       logger.info("host certificate renewed", metadata: ["until": "\(certificate.validUntil)"])

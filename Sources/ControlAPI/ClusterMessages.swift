@@ -40,15 +40,18 @@ public struct HostCertificate: Codable, Sendable {
   public var hostID: String
   public var clusterName: String
   public var certificatePEM: String
+  public var issued: Date
   public var validUntil: Date
   public var authorities: AuthorityCertificates
 
   public init(
-    hostID: String, clusterName: String, certificatePEM: String, validUntil: Date, authorities: AuthorityCertificates
+    hostID: String, clusterName: String, certificatePEM: String, issued: Date, validUntil: Date,
+    authorities: AuthorityCertificates
   ) {
     self.hostID = hostID
     self.clusterName = clusterName
     self.certificatePEM = certificatePEM
+    self.issued = issued
     self.validUntil = validUntil
     self.authorities = authorities
   }

@@ -161,6 +161,3 @@ public func caPin(ofPEM pem: String) throws -> String { try caPin(of: Certificat
 
 /// End of validity of the (first) certificate in PEM.
 public func notValidAfter(ofPEM pem: String) throws -> Date { try Certificate(pemEncoded: pem).notValidAfter }
-
-/// Beginning of validity of the (first) certificate in PEM.
-public func notValidBefore(ofPEM pem: String) throws -> Date { try Certificate(pemEncoded: pem).notValidBefore }

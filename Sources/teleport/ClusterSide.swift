@@ -38,7 +38,8 @@ final class LocalSide: ClusterSide {
     self.services = services
     let (certificate, key) = try auth.ownHostCertificate(hostID: hostID, names: publicNames)
     credentials = HostCredentials(
-      certificatePEM: certificate, keyPEM: key, hostID: hostID, notValidAfter: try notValidAfter(ofPEM: certificate))
+      certificatePEM: certificate, keyPEM: key, hostID: hostID, issued: Date(),
+      notValidAfter: try notValidAfter(ofPEM: certificate))
   }
 
   var clusterName: String { auth.clusterName }

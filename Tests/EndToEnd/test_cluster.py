@@ -14,6 +14,10 @@ import pytest
 from conftest import BIN, HOST, USER, Cluster, free_port, port_is_open, wait_until
 
 
+# A line that says "not connected" is another one.
+CONNECTED = r"\] connected to proxy"
+
+
 class Host:
     """One process of the cluster with a data directory and a configuration of its own."""
 
@@ -42,8 +46,14 @@ class Host:
             self.process.send_signal(number)
             self.process.wait(timeout=60)
 
-    def says(self, text, count=1):
-        return self.log.exists() and len(re.findall(text, self.log.read_text())) >= count
+    def restart(self):
+        """Starts an agent again and waits for its tunnel."""
+        before = len(re.findall(CONNECTED, self.log.read_text()))
+        self.start()
+        wait_until(lambda: len(re.findall(CONNECTED, self.log.read_text())) > before, f"{self.name} to come back")
+
+    def says(self, text):
+        return self.log.exists() and re.search(text, self.log.read_text()) is not None
 
 
 class Apart(Cluster):
@@ -118,7 +128,7 @@ db_service:
         agent = Host(self, name, self.agent_config(name, self.token, **options))
         agent.start()
         self.agents.append(agent)
-        wait_until(lambda: agent.says("connected to proxy") or agent.process.poll() is not None, name)
+        wait_until(lambda: agent.says(CONNECTED) or agent.process.poll() is not None, name)
         assert agent.process.poll() is None, agent.log.read_text()
         return agent
 
@@ -207,8 +217,7 @@ def test_sessions_go_on_and_open_while_auth_is_down(apart, database):
         # An agent that starts now knows what it needs from before.
         agent = apart.agents[0]
         agent.stop(signal.SIGKILL)
-        agent.start()
-        wait_until(lambda: agent.says("connected to proxy", 2), "the agent to come back")
+        agent.restart()
         assert one(database) == f"IAMR:{USER}"
     finally:
         apart.auth.start(apart.auth_port)
@@ -219,9 +228,9 @@ def test_host_certificates_are_renewed(apart, database):
     agent = apart.agents[0]
     wait_until(lambda: agent.says("host certificate renewed"), "a renewal", seconds=40)
     time.sleep(12)  # The first certificate has run out by now.
+    assert len(re.findall("host certificate renewed", agent.log.read_text())) < 20, "once in half a life"
     agent.stop()
-    agent.start()
-    wait_until(lambda: agent.says("connected to proxy", 3), "the agent to come back")
+    agent.restart()
     assert one(database) == f"IAMR:{USER}"
 
 
@@ -231,8 +240,7 @@ def test_another_agent_takes_over_within_one_connect(apart, database):
     apart.agents[0].stop(signal.SIGKILL)
     for _ in range(20):
         assert one(database) == f"IAMR:{USER}"
-    apart.agents[0].start()
-    wait_until(lambda: apart.agents[0].says("connected to proxy", 4), "the first agent to come back")
+    apart.agents[0].restart()
     second.stop()
     for _ in range(5):
         assert one(database) == f"IAMR:{USER}"

@@ -110,7 +110,7 @@ def test_the_log_goes_where_and_how_it_is_told(tmp_path):
     assert all(" ERROR " in line for line in added), added
     with running(tmp_path / "data", "127.0.0.1", "log: {output: stdout, format: text}"):
         pass
-    assert re.search(r"^\S+Z INFO \[teleport\] cluster is up cluster=127.0.0.1 ", (tmp_path / "out").read_text(), re.M)
+    assert re.search(r"^\S+Z INFO \[teleport\] serving cluster=127.0.0.1 ", (tmp_path / "out").read_text(), re.M)
     result = start(tmp_path, tmp_path / "data", "", "log: {output: /nonexistent/x}")
     assert result.returncode == 1 and "log.output: cannot open /nonexistent/x" in result.stderr
 
