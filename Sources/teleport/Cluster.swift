@@ -57,7 +57,7 @@ struct Cluster {
         nil
       }
     let port = Port(
-      configuration: configuration, side: side, http: http, tunnels: tunnels,
+      configuration, side: side, http: http, tunnels: tunnels,
       recording: queries?.recording)
     let gateway = Gateway(settings: try port.settings(), authorizer: sessionAuthorizer(authorizer, side))
     let services = Services(
@@ -75,12 +75,16 @@ struct Cluster {
         let (next, needsRestart) = current.reloaded(with: try load())
         let cluster = try Cluster(next)
         let databases = try cluster.servedDatabases()
-        running.use(
-          try Port(configuration: next, side: side, http: http, tunnels: tunnels, recording: queries?.recording)
-            .settings())
+        running.use(try port.use(next))
         authorizer?.use(databases)
         let beat = cluster.heartbeat(databases)
-        Task { try await side.offer(beat) }
+        Task {
+          do {
+            try await side.offer(beat)
+          } catch {
+            logger.error("the cluster has not heard of the new databases yet: \(error)")
+          }
+        }
         for key in needsRestart { logger.warning("\(key) has changed and needs a restart") }
         return next
       }

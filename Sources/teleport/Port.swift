@@ -13,17 +13,40 @@ import TLS
 import TextForms
 import TunnelWire
 
-/// Builds what the public port offers, anew whenever certificates or authorities change.
-struct Port: Sendable {
-  let configuration: TeleportConfiguration
-  let side: any ClusterSide
-  let http: HTTPUpstream?
+/// Builds what the public port offers, anew whenever certificates, authorities or the configuration change.
+final class Port: Sendable {
+  private let current: Mutex<TeleportConfiguration>
+  private let side: any ClusterSide
+  private let http: HTTPUpstream?
   /// On a proxy: the agents that dug tunnels to it.
-  let tunnels: TunnelRegistry?
+  private let tunnels: TunnelRegistry?
   /// Where it is told what clients ask of the databases served here.
-  let recording: QueryRecording?
+  private let recording: QueryRecording?
 
-  func settings() throws -> GatewaySettings {
+  init(
+    _ configuration: TeleportConfiguration, side: any ClusterSide, http: HTTPUpstream?, tunnels: TunnelRegistry?,
+    recording: QueryRecording?
+  ) {
+    current = Mutex(configuration)
+    self.side = side
+    self.http = http
+    self.tunnels = tunnels
+    self.recording = recording
+  }
+
+  /// Takes up another configuration, if it can be used.
+  ///
+  /// - Returns: the settings by it.
+  func use(_ configuration: TeleportConfiguration) throws -> GatewaySettings {
+    let settings = try settings(configuration)
+    current.withLock { $0 = configuration }
+    return settings
+  }
+
+  /// The settings by the configuration in use, with the certificates of this moment.
+  func settings() throws -> GatewaySettings { try settings(current.withLock { $0 }) }
+
+  private func settings(_ configuration: TeleportConfiguration) throws -> GatewaySettings {
     let authorities = try side.authorities
     let host = side.credentials
     // Who may show a certificate depends on what is spoken: users to databases, users and hosts to the API, hosts in
@@ -31,14 +54,14 @@ struct Port: Sendable {
     func context(web: (chainPEM: String, keyPEM: Secret)?) throws -> ServerTLSContext {
       try ServerTLSContext(
         certificateChainPEM: host.certificatePEM, privateKeyPEM: host.keyPEM, clientCAPEMs: authorities.userPEMs,
-        applicationProtocols: protocols,
+        applicationProtocols: protocols(configuration),
         choices: [
           .init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: authorities.userPEMs + authorities.hostPEMs),
-          .init(protocols: hostProtocols, clientCAPEMs: authorities.hostPEMs),
+          .init(protocols: hostProtocols(configuration), clientCAPEMs: authorities.hostPEMs),
         ])
     }
     var settings = GatewaySettings(
-      postgresTLS: try context(web: nil), directTLS: try context(web: try webCertificate()), http: http)
+      postgresTLS: try context(web: nil), directTLS: try context(web: try webCertificate(configuration)), http: http)
     settings.recording = recording
     settings.allowsCancelInClear = configuration.allowsCancelInClear
     settings.tunnel = tunnels.map { registry in
@@ -53,16 +76,19 @@ struct Port: Sendable {
   }
 
   /// What only hosts may speak: the tunnel with a proxy, callers' HTTP with an Auth Service.
-  private var hostProtocols: [String] {
+  private func hostProtocols(_ configuration: TeleportConfiguration) -> [String] {
     (tunnels == nil ? [] : [TunnelMessage.controlProtocol, TunnelMessage.sessionProtocol])
       + (configuration.isAuthEnabled ? [TunnelMessage.callerProtocol] : [])
   }
 
-  private var protocols: [String] {
-    (configuration.isProxyEnabled ? ["postgresql", "teleport-postgres"] : []) + ["http/1.1"] + hostProtocols
+  private func protocols(_ configuration: TeleportConfiguration) -> [String] {
+    (configuration.isProxyEnabled ? ["postgresql", "teleport-postgres"] : []) + ["http/1.1"]
+      + hostProtocols(configuration)
   }
 
-  private func webCertificate() throws -> (chainPEM: String, keyPEM: Secret)? {
+  private func webCertificate(
+    _ configuration: TeleportConfiguration
+  ) throws -> (chainPEM: String, keyPEM: Secret)? {
     guard configuration.isProxyEnabled else { return nil }
     return try configuration.keyPair.map { pair in
       guard let data = FileManager.default.contents(atPath: pair.certificateFile),

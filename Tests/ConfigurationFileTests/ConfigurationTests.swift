@@ -54,7 +54,7 @@ struct ConfigurationTests {
         "teleport.data_dir", "teleport.diag_addr", "proxy_service.web_listen_addr", "db_service.enabled",
       ])
     #expect(result.dataDirectory == "/a" && result.diagAddress == "h:1" && result.webListenAddress == "0.0.0.0:3080")
-    #expect(result.shutdownTimeout.seconds == 7 && result.logSeverity == "DEBUG" && !result.allowsCancelInClear)
+    #expect(result.shutdownTimeout.seconds == 7 && result.log.severity == "debug" && !result.allowsCancelInClear)
     #expect(result.databases.map(\.name) == ["d"] && result.publicAddresses == ["x:1"])
     #expect(old.reloaded(with: old).needsRestart == [])
   }
@@ -63,7 +63,7 @@ struct ConfigurationTests {
     ("teleport: {diag_addr: nowhere}", "t.yaml:1: 'diag_addr' must be HOST:PORT"),
     ("teleport: {shutdown_timeout: soon}", "must be a duration"),
     ("teleport: {shutdown_timeout: 25h}", "must be a duration"),
-    ("teleport: {log: {severity: LOUD}}", "must be DEBUG, INFO, WARN or ERROR"),
+    ("teleport: {log: {severity: LOUD}}", "must be TRACE, DEBUG, INFO, NOTICE, WARN, ERROR or CRITICAL"),
     ("teleport:\n  data_dri: /x", "t.yaml:2: unknown key 'data_dri' (did you mean 'data_dir'?)"),
     ("db_servce: {}", "t.yaml:1: unknown key 'db_servce' (did you mean 'db_service'?)"),
     ("teleport: {data_dir: relative}", "must be an absolute path"), ("version: v9", "must be v1, v2 or v3"),
@@ -81,6 +81,12 @@ struct ConfigurationTests {
       "two entries"
     ),
     ("\u{0}", "t.yaml"), ("{", "t.yaml"),
+    ("db_service: {audit: {mode: lenient}}", "must be best_effort or strict"),
+    ("db_service: {audit: {queries: all}}", "must be off, statements or protocol"),
+    ("db_service: {audit: {max_query_size: 8}}", "must be from 256 to 262144 bytes"),
+    ("auth_service: {audit: {max_size: much}}", "must be a size such as"),
+    ("auth_service: {audit: {max_size: 9999999999999GiB}}", "must be from"),
+    ("auth_service: {audit: {max_sise: 1MiB}}", "did you mean 'max_size'?"),
   ])
   func mistakesAreNamed(yaml: String, words: String) {
     #expect { try load(yaml) } throws: { error in
@@ -97,9 +103,6 @@ struct ConfigurationTests {
     ("teleport:\n  connection_limits: {max_connections: 10}", 2, "connection_limits"),
     ("teleport:\n  storage: {type: etcd}", 2, "type"),
     ("teleport:\n  storage:\n    type: sqlite\n    path: /x", 4, "path"),
-    ("auth_service:\n  listen_addr: 0.0.0.0:3025", 2, "listen_addr"),
-    ("auth_service:\n  public_addr: [a:1]", 2, "public_addr"),
-    ("auth_service:\n  tokens: ['db:secret']", 2, "tokens"),
     ("auth_service:\n  proxy_listener_mode: separate", 2, "proxy_listener_mode"),
     ("proxy_service:\n  listen_addr: 0.0.0.0:3023", 2, "listen_addr"),
     ("proxy_service:\n  tunnel_listen_addr: 0.0.0.0:3024", 2, "tunnel_listen_addr"),
@@ -160,6 +163,20 @@ struct ConfigurationTests {
     #expect(try load("teleport: {log: {output: ~, format: null, severity: }}").log == LogConfiguration())
     #expect(throws: ConfigurationError.self) { try load("teleport: {log: {output: '~'}}") }
     #expect(try load("teleport: {log: {output: stdout, format: {output: text}}}").log.output == .stdout)
+  }
+
+  @Test func auditSettingsAreRead() throws {
+    let configuration = try load(
+      """
+      auth_service: {audit: {max_size: 5MiB, max_files: 7}}
+      db_service: {audit: {queries: protocol, parameters: "yes", max_query_size: 64KiB, mode: strict, queue_size: 2 MiB}}
+      """)
+    #expect(configuration.auditLog.maximumSize == 5 << 20 && configuration.auditLog.maximumFiles == 7)
+    let audit = configuration.queryAudit
+    #expect(audit.queries == "protocol" && audit.includesParameters && audit.isStrict)
+    #expect(audit.maximumQuery == 64 << 10 && audit.queueSize == 2 << 20)
+    #expect(try load("db_service: {audit: {queries: off}}").queryAudit.queries == "off")
+    #expect(try load("db_service: {}").queryAudit.queries == "statements")
   }
 
   @Test func deepNestingIsRefused() {

@@ -10,11 +10,12 @@ import Testing
 
 /// Nobody logs in here.
 private struct NoAuthorizer: SessionAuthorizer {
-  func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError> {
+  func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
     .failure(WireError(.internalError, "not for this test"))
   }
   func userName(certificate: [UInt8]) -> String? { nil }
-  func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String) {}
+  func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
+  func sessionStarting(_ sessionID: String) async -> WireError? { nil }
   func sessionStarted(_ sessionID: String, failure: WireError?) {}
   func sessionEnded(_ summary: SessionSummary) {}
 }
@@ -22,7 +23,9 @@ private struct NoAuthorizer: SessionAuthorizer {
 struct HealthTests {
   @Test func aReactorThatHangsIsNoticed() async throws {
     let authority = try CertificateAuthority.make(.host, clusterName: "test")
-    let (pem, key) = try authority.issueHost(names: ["localhost"], notAfter: Date() + 3600)
+    let (pem, key) = try authority.issueHost(
+      HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test"), names: ["localhost"],
+      notAfter: Date() + 3600)
     let context = try ServerTLSContext(
       certificateChainPEM: pem, privateKeyPEM: key.pem, clientCAPEMs: [], applicationProtocols: ["postgresql"])
     let gateway = Gateway(

@@ -18,9 +18,12 @@ final class OpenAuthorizer: SessionAuthorizer {
 
   init(_ grant: @escaping @Sendable (SessionRequest) -> SessionGrant) { self.grant = grant }
 
-  func authorize(_ request: SessionRequest) async -> Result<SessionGrant, WireError> { .success(grant(request)) }
+  func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
+    .success(.database(grant(request)))
+  }
   func userName(certificate: [UInt8]) -> String? { "alice" }
-  func cancelRefused(_ sessionID: String, certificate: [UInt8], clientAddress: String) {}
+  func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
+  func sessionStarting(_ sessionID: String) async -> WireError? { nil }
   func sessionStarted(_ sessionID: String, failure: WireError?) {
     if let failure { failures.withLock { $0.append(failure) } }
   }
@@ -55,7 +58,9 @@ struct Scene {
   ) throws {
     let host = try CertificateAuthority.make(.host, clusterName: "test")
     let user = try CertificateAuthority.make(.user, clusterName: "test")
-    let certificate = try host.issueHost(names: ["localhost"], notAfter: Date() + 3600)
+    let certificate = try host.issueHost(
+      HostIdentity(hostID: "host-1", name: "one", services: [.proxy], clusterName: "test"), names: ["localhost"],
+      notAfter: Date() + 3600)
     let server = try ServerTLSContext(
       certificateChainPEM: certificate.certificatePEM, privateKeyPEM: certificate.key.pem,
       clientCAPEMs: [try user.certificatePEM], applicationProtocols: ["postgresql"])
