@@ -55,6 +55,8 @@ public final class Membership: Sendable {
 
   /// Joins, or takes up a membership of an earlier run.
   ///
+  /// A host whose certificate ran out while it was away joins anew.
+  ///
   /// - Throws: `ToolError` or `PKIError`, in one line with the mend. An Auth Service out of reach is an error only for a
   ///   host that has no snapshot of it yet.
   public init(_ options: Options) async throws {
@@ -62,9 +64,10 @@ public final class Membership: Sendable {
     store = try HostStore(dataDirectory: options.dataDirectory)
     let certificate: HostCertificate
     let key: Secret
-    if let stored = try store.load() {
+    if let stored = try store.load(), stored.certificate.validUntil > Date() {
       (certificate, key) = stored
     } else {
+      // Also for a host that was away for longer than its certificate is good: it has to be let in anew.
       let fresh = KeyPair.generate()
       certificate = try await Self.join(options, fresh)
       key = fresh.pem
@@ -231,8 +234,9 @@ public final class Membership: Sendable {
         state.snapshot = snapshot
         state.authorities = snapshot.authorities
       }
-      try store.save(snapshot)
       await changed()
+      // A full disk must not keep what is news from counting.
+      try store.save(snapshot)
     }
   }
 
@@ -258,10 +262,12 @@ public final class Membership: Sendable {
   }
 
   private func renew(_ changed: @Sendable () async -> Void) async throws {
+    var arrival: Date?
     try await keep("renewing the host certificate") {
       let current = credentials
       // At half of its life, give or take a tenth, so that hosts of one age do not come together.
-      let begun = try notValidBefore(ofPEM: current.certificatePEM)
+      // Counted from when it came: certificates are dated back to allow for clocks that differ.
+      let begun = try arrival ?? notValidBefore(ofPEM: current.certificatePEM)
       let life = current.notValidAfter.timeIntervalSince(begun)
       let due = begun + life * Double.random(in: 0.45...0.55)
       try await Task.sleep(for: .seconds(max(1, due.timeIntervalSinceNow)))
@@ -269,6 +275,7 @@ public final class Membership: Sendable {
       let request = RenewalRequest(
         publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
       let certificate: HostCertificate = try await call { try await $0.post("/v1/hosts/renew", request) }
+      arrival = Date()
       try store.save(certificate, keyPEM: key.pem)
       state.withLock { state in
         state.credentials = HostCredentials(
