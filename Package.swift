@@ -121,6 +121,7 @@ let package = Package(
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "GatewayTests", dependencies: ["Gateway", "PKI", "PostgresWire", "Reactor", "Secrets", "TLS"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
+    .testTarget(name: "TunnelWireTests", dependencies: ["PostgresWire", "TestSupport", "TunnelWire"]),
     .testTarget(name: "TextFormsTests", dependencies: ["TextForms"]),
     .testTarget(name: "AccessControlTests", dependencies: ["AccessControl", "TestSupport"]),
     .testTarget(

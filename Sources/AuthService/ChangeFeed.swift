@@ -8,7 +8,7 @@ import Synchronization
 final class ChangeFeed: Sendable {
   private let waiters = Mutex<[UUID: AsyncStream<Void>.Continuation]>([:])
 
-  /// Hosts that wait at once, more are answered at once.
+  /// Hosts that are woken at once; further ones look for themselves when their wait is over.
   private static let maximumWaiters = 10_000
 
   func announce() {
@@ -20,7 +20,9 @@ final class ChangeFeed: Sendable {
   }
 
   /// Returns at the next announcement, or after `seconds`.
-  func wait(seconds: Double) async {
+  ///
+  /// - Throws: `CancellationError`.
+  func wait(seconds: Double) async throws {
     let (stream, continuation) = AsyncStream<Void>.makeStream()
     let id = UUID()
     let isEntered = waiters.withLock { waiters in
@@ -28,7 +30,7 @@ final class ChangeFeed: Sendable {
       waiters[id] = continuation
       return true
     }
-    guard isEntered else { return }
+    guard isEntered else { return try await Task.sleep(for: .seconds(seconds)) }
     let alarm = Task {
       // Cancelled or slept out, the wait is over.
       try? await Task.sleep(for: .seconds(seconds))
@@ -37,6 +39,7 @@ final class ChangeFeed: Sendable {
     for await _ in stream {}
     alarm.cancel()
     waiters.withLock { $0[id] = nil }
+    try Task.checkCancellation()
   }
 }
 

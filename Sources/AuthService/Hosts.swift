@@ -107,13 +107,13 @@ extension AuthServer {
   /// The state that hosts decide by, once it is newer than `revision` or `seconds` are over.
   func snapshot(after revision: Int64, waiting seconds: Double) async throws -> ClusterSnapshot {
     let deadline = Date() + seconds
-    while true {
-      // Waiting begins before looking: a change in between is not missed for longer than a second.
-      let snapshot = try snapshot()
+    // The whole is read once, for the answer. A change between looking and waiting is missed for a second at most.
+    while try self.revision <= revision {
       let left = deadline.timeIntervalSinceNow
-      guard snapshot.revision <= revision, left > 0 else { return snapshot }
-      await changes.wait(seconds: min(left, 1))
+      guard left > 0 else { break }
+      try await changes.wait(seconds: min(left, 1))
     }
+    return try snapshot()
   }
 
   /// Counts the changes of what snapshots hold.
@@ -121,8 +121,7 @@ extension AuthServer {
 
   /// Returns at the next change of what snapshots hold, or after `seconds`.
   public func waitForChange(seconds: Double) async throws {
-    await changes.wait(seconds: seconds)
-    try Task.checkCancellation()
+    try await changes.wait(seconds: seconds)
   }
 
   /// HOST:PORT of the proxies that report to the cluster.

@@ -55,6 +55,8 @@ public final class Membership: Sendable {
 
   /// Joins, or takes up a membership of an earlier run.
   ///
+  /// A host whose certificate ran out while it was away joins anew.
+  ///
   /// - Throws: `ToolError` or `PKIError`, in one line with the mend. An Auth Service out of reach is an error only for a
   ///   host that has no snapshot of it yet.
   public init(_ options: Options) async throws {
@@ -62,9 +64,10 @@ public final class Membership: Sendable {
     store = try HostStore(dataDirectory: options.dataDirectory)
     let certificate: HostCertificate
     let key: Secret
-    if let stored = try store.load() {
+    if let stored = try store.load(), stored.certificate.validUntil > Date() {
       (certificate, key) = stored
     } else {
+      // Also for a host that was away for longer than its certificate is good: it has to be let in anew.
       let fresh = KeyPair.generate()
       certificate = try await Self.join(options, fresh)
       key = fresh.pem
@@ -228,8 +231,9 @@ public final class Membership: Sendable {
         state.snapshot = snapshot
         state.authorities = snapshot.authorities
       }
-      try store.save(snapshot)
       await changed()
+      // A full disk must not keep what is news from counting.
+      try store.save(snapshot)
     }
   }
 

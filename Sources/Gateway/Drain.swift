@@ -11,6 +11,7 @@ extension RunningGateway {
   /// - Returns: how many connections are left after `limit`, or when the task was cancelled.
   public func drain(within limit: Duration, silence: Duration = .seconds(5)) async -> Int {
     let deadline = ContinuousClock.now + limit
+    threads.first?.mailbox.post(evenIfFull: true) { reactor in Worker.of(reactor)?.leaveTunnels() }
     let milliseconds = UInt64(max(0, silence / .milliseconds(1)))
     while true {
       let left = await ask(within: .seconds(1)) { $0.drain(silentFor: milliseconds) }
@@ -27,9 +28,16 @@ extension RunningGateway {
 }
 
 extension Worker {
-  /// One look around during the drain. Returns how many client connections are left.
+  /// On an agent's first reactor: asks the proxies to send clients elsewhere.
+  func leaveTunnels() {
+    gateway.agentLoad.drain()
+    for link in agentLinks.values { link.drain() }
+  }
+
+  /// One look around during the drain. Returns how many client connections are left, an agent's sessions among them.
   func drain(silentFor silence: UInt64) -> Int {
     isDraining = true
+    for pool in agentPools.values { pool.stop() }
     reactor.forEachChannel { channel in
       if let listener = channel as? Listener {
         listener.close()
@@ -37,7 +45,7 @@ extension Worker {
         client.drain(silentFor: silence)
       }
     }
-    return clientCount
+    return clientCount + tunnelled.count
   }
 
   static let shutdown = WireError(

@@ -72,16 +72,24 @@ extension TunnelMessage {
     case serves, heartbeat, alive, want, cancel, open, ready, refused, caller
   }
 
-  /// The longest message, in bytes behind its length: `ready` with all parameters a server reports.
-  static let maximumLength = 300 * 1024
+  /// The longest message, in bytes behind its length: `serves` with as many names as a host may report.
+  static let maximumLength = 1 << 20
   static let maximumDatabases = 10_000
   private static let maximumText = 4096
   private static let maximumCertificate = 64 * 1024
+  /// All parameters that a server reports before the first query.
+  private static let maximumParameters = 256 * 1024
 
   /// The message on the wire. Fields are bounded by those who make them; clamping keeps a mistake from wrapping.
   public func encoded() -> [UInt8] {
     var body: [UInt8] = []
-    func text(_ value: String) { sized(Array(value.utf8.prefix(Self.maximumText))) }
+    func text(_ value: String) {
+      let utf8 = value.utf8
+      var end = utf8.index(utf8.startIndex, offsetBy: Self.maximumText, limitedBy: utf8.endIndex) ?? utf8.endIndex
+      // Half a character would not be text to the reader.
+      while end.samePosition(in: value.unicodeScalars) == nil { end = utf8.index(before: end) }
+      sized(Array(utf8[..<end]))
+    }
     func sized(_ bytes: [UInt8]) {
       body.append(uint32: UInt32(clamping: bytes.count))
       body += bytes
@@ -179,7 +187,7 @@ extension TunnelMessage {
       return .open(
         OpenRequest(session: session, certificate: certificate, clientAddress: address, startup: startup))
     case .ready:
-      guard let parameters = reader.sized(limit: maximumLength), let status = reader.byte() else { return nil }
+      guard let parameters = reader.sized(limit: maximumParameters), let status = reader.byte() else { return nil }
       return .ready(parameterStatus: parameters, transactionStatus: status)
     case .caller:
       guard let certificate = reader.sized(limit: maximumCertificate), let address = text(&reader) else { return nil }

@@ -10,6 +10,9 @@ public struct TunnelReader: Sendable {
 
   public init() {}
 
+  /// Whether more bytes wait than one message may have: whoever does not read yet need not keep more.
+  public var isFull: Bool { pending.count - position > TunnelMessage.maximumLength + 4 }
+
   /// Takes the next bytes of the stream.
   public mutating func append(_ bytes: UnsafeRawBufferPointer) {
     if position == pending.count {

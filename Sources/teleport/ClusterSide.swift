@@ -3,6 +3,7 @@ import AuthService
 import ClusterMember
 import ControlAPI
 import Foundation
+import Logging
 import PKI
 import Synchronization
 
@@ -31,6 +32,7 @@ final class LocalSide: ClusterSide {
   let credentials: HostCredentials
   private let services: [ServiceRole]
   private let heartbeat = Mutex<HostHeartbeat?>(nil)
+  private let logger = Logger(label: "member")
 
   /// - Parameter hostID: stays the same over restarts, so that a host takes its own place again.
   init(_ auth: AuthServer, hostID: String, services: [ServiceRole], publicNames: [String]) throws {
@@ -61,8 +63,12 @@ final class LocalSide: ClusterSide {
   }
 
   func leave() async {
-    // Without it the entries run out by themselves.
-    try? auth.farewell(of: credentials.hostID)
+    do {
+      try auth.farewell(of: credentials.hostID)
+    } catch {
+      // Without it the entries run out by themselves.
+      logger.info("could not take leave of the cluster: \(error)")
+    }
   }
 
   func run(_ changed: @escaping @Sendable () async -> Void) async throws {
@@ -70,18 +76,27 @@ final class LocalSide: ClusterSide {
       group.addTask {
         while true {
           try await Task.sleep(for: .seconds(HostHeartbeat.interval))
-          if let beat = self.heartbeat.withLock({ $0 }) {
+          guard let beat = self.heartbeat.withLock({ $0 }) else { continue }
+          do {
             try self.auth.heartbeat(beat, of: self.credentials.hostID, services: self.services)
+          } catch {
+            // Sessions do not depend on it, and a full disk may have room again next time.
+            self.logger.error("the cluster's state cannot be written: \(error)")
           }
         }
       }
       group.addTask {
-        var revision = try self.auth.revision
+        var revision: Int64 = 0
         while true {
-          try await self.auth.waitForChange(seconds: 30)
-          let now = try self.auth.revision
-          if now != revision { await changed() }
-          revision = now
+          do {
+            let now = try self.auth.revision
+            if now != revision { await changed() }
+            revision = now
+          } catch {
+            self.logger.error("the cluster's state cannot be read: \(error)")
+          }
+          // A change between looking and waiting is missed for as long as this.
+          try await self.auth.waitForChange(seconds: 1)
         }
       }
       try await group.waitForAll()

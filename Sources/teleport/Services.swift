@@ -94,7 +94,12 @@ struct Services: Sendable {
       // The local administrator's certificate lives for a day.
       while true {
         try await Task.sleep(for: .seconds(12 * 3600))
-        try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+        do {
+          try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+        } catch {
+          // Nobody's session depends on it.
+          logger.error("the local administrator's certificate is not renewed: \(error)")
+        }
       }
     }
   }

@@ -89,19 +89,19 @@ proxy_service: {{enabled: "no", public_addr: "localhost:{self.port}"}}
         self.agents = []
         self.add_agent("agent-1")
 
-    def make_proxy(self, name, port):
+    def make_proxy(self, name, port, shutdown="1s"):
         return Host(self, name, f"""version: v3
 teleport:
   nodename: {name}
   data_dir: DATA
-  shutdown_timeout: 1s
+  shutdown_timeout: {shutdown}
   auth_server: localhost:{self.auth_port}
   ca_pin: {self.pin}
   join_params: {{method: token, token_name: a-static-token-for-proxies}}
 proxy_service: {{enabled: "yes", web_listen_addr: "127.0.0.1:{port}", public_addr: "localhost:{port}"}}
 """, roles="proxy")
 
-    def agent_config(self, name, token, pin=None, databases=None, proxy=None):
+    def agent_config(self, name, token, pin=None, databases=None, proxy=None, shutdown="1s"):
         databases = databases or f"""
   - name: redshift
     protocol: postgres
@@ -114,7 +114,7 @@ proxy_service: {{enabled: "yes", web_listen_addr: "127.0.0.1:{port}", public_add
 teleport:
   nodename: {name}
   data_dir: DATA
-  shutdown_timeout: 1s
+  shutdown_timeout: {shutdown}
   proxy_server: localhost:{proxy or self.port}
   ca_pin: {pin or self.pin}
   join_params: {{method: token, token_name: {token}}}
@@ -244,6 +244,92 @@ def test_another_agent_takes_over_within_one_connect(apart, database):
     second.stop()
     for _ in range(5):
         assert one(database) == f"IAMR:{USER}"
+
+
+def test_an_agent_that_drains_finishes_its_sessions_and_takes_no_new_ones(apart, database):
+    first = apart.agents[0]
+    leaving = Host(apart, "agent-3", apart.agent_config("agent-3", apart.token, shutdown="30s"))
+    # Alone for a moment, so that the session is its own.
+    first.stop(signal.SIGKILL)
+    leaving.start()
+    wait_until(lambda: leaving.says("connected to proxy"), "agent-3")
+    connection = psycopg.connect(database.dsn)
+    try:
+        connection.execute("create temporary table kept (n int)")
+        first.start()
+        wait_until(lambda: first.says("connected to proxy", 5), "the first agent to come back")
+        leaving.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: leaving.says("draining"), "the drain to begin")
+        # The other one takes them at once: nobody is sent to where the door is closed.
+        for _ in range(10):
+            assert one(database) == f"IAMR:{USER}"
+        assert leaving.process.poll() is None, "it waits for the transaction"
+        connection.execute("insert into kept values (1)")
+        assert connection.execute("select n from kept").fetchone() == (1,)
+        connection.commit()
+        connection.close()
+        assert leaving.process.wait(timeout=10) == 0
+        audit = (leaving.data / "log/events.log").read_text()
+        assert audit.count("db.session.start") == 1 == audit.count("db.session.end")
+    finally:
+        connection.close()
+        leaving.stop(signal.SIGKILL)
+
+
+def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
+    frozen = apart.agents[0]
+    frozen.process.send_signal(signal.SIGSTOP)
+    second = Host(apart, "agent-4", apart.agent_config("agent-4", apart.token))
+    try:
+        second.start()
+        wait_until(lambda: second.says("connected to proxy"), "agent-4")
+        # Whichever agent each is given to, all get in; those at the frozen one when its silence has been noticed.
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(works(database))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [True] * 8
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: frozen.says("connected to proxy", 6), "the frozen agent to come back")
+        second.stop()
+    assert one(database) == f"IAMR:{USER}"
+
+
+def test_a_draining_proxy_ends_idle_sessions_of_tunnels_early(apart, database):
+    port = free_port()
+    leaving = apart.make_proxy("proxy-2", port, shutdown="60s")
+    leaving.start(port)
+    try:
+        agent = apart.agents[0]
+        wait_until(lambda: agent.says(f"connected to proxy localhost:{port}"), "the agent to dial the second proxy")
+        with psycopg.connect(database.dsn.replace(f"port='{apart.port}'", f"port='{port}'"), autocommit=True) as idle:
+            assert idle.execute("select 1").fetchone() == (1,)
+            start = time.monotonic()
+            leaving.process.send_signal(signal.SIGTERM)
+            assert leaving.process.wait(timeout=40) == 0
+            assert time.monotonic() - start < 30
+            with pytest.raises(psycopg.OperationalError, match="shutting down"):
+                idle.execute("select 1")
+    finally:
+        leaving.stop(signal.SIGKILL)
+
+
+def test_a_host_that_was_away_for_too_long_joins_anew(apart, database):
+    agent = Host(apart, "agent-5", apart.agent_config("agent-5", apart.token))
+    agent.start()
+    wait_until(lambda: agent.says("connected to proxy"), "agent-5")
+    agent.stop(signal.SIGKILL)
+    time.sleep(22)  # Certificates of this cluster are good for 20 s.
+    before = (agent.data / "host/certificate.json").read_text()
+    agent.start()
+    try:
+        wait_until(lambda: agent.says("connected to proxy", 2), "agent-5 to come back")
+        assert (agent.data / "host/certificate.json").read_text() != before
+    finally:
+        agent.stop()
 
 
 def test_agents_come_back_to_a_proxy_that_was_killed(apart, database):

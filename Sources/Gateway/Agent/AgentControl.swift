@@ -21,16 +21,24 @@ final class AgentControl: TLSChannel {
   private var lastHeard: UInt64
   private var failure = "the proxy closed the connection"
 
-  static func dial(_ addresses: [SocketAddress], _ link: AgentLink, worker: Worker) {
+  /// - Returns: the connection to come; `nil` if there is none, which the link has been told.
+  static func dial(_ addresses: [SocketAddress], _ link: AgentLink, worker: Worker) -> AgentControl? {
     let channel = AgentControl(link: link, worker: worker, addresses: addresses)
     // The first address that resolves is the one to try; the next attempt begins with the next one.
     let address = addresses[link.attempts % addresses.count]
     guard let descriptor = try? Sockets.open(address.family),
       (try? worker.reactor.add(channel, descriptor: descriptor)) != nil
-    else { return link.lost("no socket") }
-    guard (try? Sockets.tuneForSession(descriptor)) != nil else { return channel.close() }
+    else {
+      link.lost("no socket")
+      return nil
+    }
+    guard (try? Sockets.tuneForSession(descriptor)) != nil else {
+      channel.close()
+      return nil
+    }
     channel.startHeartbeat()
     worker.reactor.connect(channel, to: address)
+    return channel
   }
 
   private init(link: AgentLink, worker: Worker, addresses: [SocketAddress]) {
@@ -72,7 +80,8 @@ final class AgentControl: TLSChannel {
   }
 
   /// Says what is served, if that has changed, and how busy this agent is.
-  private func announce() {
+  func announce() {
+    guard isWelcome else { return }
     let databases = link.settings.databases()
     if databases != served || databases.isEmpty { write(TunnelMessage.serves(databases: databases).encoded()) }
     served = databases
@@ -87,10 +96,8 @@ final class AgentControl: TLSChannel {
 
   override func timerFired(tag: UInt8) {
     guard reactor.now - lastHeard < Self.silenceLimit else { return give(up: "the proxy does not answer") }
-    if isWelcome {
-      announce()
-      link.refill()
-    }
+    announce()
+    if isWelcome { link.refill() }
     startHeartbeat()
   }
 

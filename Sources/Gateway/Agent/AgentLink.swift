@@ -10,7 +10,10 @@ final class AgentLink {
   private let worker: Worker
   /// Dials since the last success: the back-off grows with it.
   private(set) var attempts = 0
-  private var isStopped = false
+  /// Whether the proxy is among those of the cluster. One that is not is given up when its connection breaks, not
+  /// before: the list may be wrong for a moment, after the Auth Service was away.
+  fileprivate var isWanted = true
+  fileprivate weak var control: AgentControl?
 
   private static let shortestPause = 0.5
   private static let longestPause = 30.0
@@ -22,14 +25,16 @@ final class AgentLink {
 
   /// Resolves the proxy's name on the pool and dials.
   func dial() {
-    guard !isStopped else { return }
+    guard isWanted, !worker.isDraining else { return forget() }
     let (settings, mailbox, proxy) = (settings, worker.reactor.mailbox, settings.proxy)
     worker.gateway.pool.run {
       let found: Result<[SocketAddress], any Error> = Result { try settings.resolve() }
-      mailbox.post { reactor in
+      // Lost, it would be the last attempt.
+      mailbox.post(evenIfFull: true) { reactor in
         guard let worker = Worker.of(reactor), let link = worker.agentLinks[proxy] else { return }
         switch found {
-        case .success(let addresses) where !addresses.isEmpty: AgentControl.dial(addresses, link, worker: worker)
+        case .success(let addresses) where !addresses.isEmpty:
+          link.control = AgentControl.dial(addresses, link, worker: worker)
         case .success: link.lost("its name has no address")
         case .failure(let error): link.lost("\(error)")
         }
@@ -42,6 +47,7 @@ final class AgentLink {
     worker.gateway.note("connected to proxy \(settings.proxy)")
     let settings = settings
     onEachWorker { worker in
+      guard !worker.isDraining else { return }
       let pool = AgentPool(worker: worker, settings: settings, addresses: addresses, proxyReactors: proxyReactors)
       worker.agentPools[settings.proxy] = pool
       pool.fill()
@@ -52,7 +58,7 @@ final class AgentLink {
   func lost(_ reason: String) {
     let proxy = settings.proxy
     onEachWorker { $0.agentPools.removeValue(forKey: proxy)?.stop() }
-    guard !isStopped else { return }
+    guard isWanted, !worker.isDraining else { return forget() }
     let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(attempts, 10)))
     attempts += 1
     // Half of the pause is chance: agents that lost the same proxy come back one by one.
@@ -60,12 +66,14 @@ final class AgentLink {
     worker.gateway.warn("not connected to proxy \(proxy): \(reason); next attempt in \(Int(pause * 1000)) ms")
     let mailbox = worker.reactor.mailbox
     DispatchQueue.global().asyncAfter(deadline: .now() + pause) {
-      mailbox.post { reactor in Worker.of(reactor)?.agentLinks[proxy]?.dial() }
+      mailbox.post(evenIfFull: true) { reactor in Worker.of(reactor)?.agentLinks[proxy]?.dial() }
     }
   }
 
-  /// No more attempts; the reactor closes the channels.
-  func stop() { isStopped = true }
+  private func forget() { worker.agentLinks[settings.proxy] = nil }
+
+  /// Tells the proxy at once that no more sessions are taken here.
+  func drain() { control?.announce() }
 
   // MARK: Orders
 
@@ -98,16 +106,13 @@ final class AgentLink {
 }
 
 extension RunningGateway {
-  /// Digs tunnels to these proxies from now on, and to no others; sessions of dropped ones go on.
+  /// Digs tunnels to these proxies from now on. A tunnel to another one goes on until it breaks.
   public func connect(to proxies: [AgentSettings]) {
     guard let first = threads.first else { return }
-    first.mailbox.post { reactor in
-      guard let worker = Worker.of(reactor) else { return }
+    first.mailbox.post(evenIfFull: true) { reactor in
+      guard let worker = Worker.of(reactor), !worker.isDraining else { return }
       let names = Set(proxies.map(\.proxy))
-      for (proxy, link) in worker.agentLinks where !names.contains(proxy) {
-        link.stop()
-        worker.agentLinks[proxy] = nil
-      }
+      for link in worker.agentLinks.values { link.isWanted = names.contains(link.settings.proxy) }
       for settings in proxies where worker.agentLinks[settings.proxy] == nil {
         let link = AgentLink(settings: settings, worker: worker)
         worker.agentLinks[settings.proxy] = link

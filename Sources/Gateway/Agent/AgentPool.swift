@@ -42,7 +42,7 @@ final class AgentPool {
     }
   }
 
-  /// The control connection is gone: no new session connections until it is back.
+  /// The control connection is gone, or this agent is about to end: no new session connections.
   func stop() { isActive = false }
 
   /// That many clients wait at a reactor of the proxy.
@@ -74,11 +74,12 @@ final class AgentPool {
   /// So many may wait at one reactor while another still lacks some: closing them at once would be a lottery.
   private static let surplus = 4 * AgentSettings.spare
 
-  /// A waiting connection was given to a client, or closed.
-  func left(_ reactor: Int) {
+  /// A waiting connection was given to a client, or closed: then the next one waits for the next `fill`, at the latest
+  /// with the next heartbeat. A proxy that closes what it has just welcomed is not dialled in a tight loop.
+  func left(_ reactor: Int, isTaken: Bool) {
     guard idle.indices.contains(reactor) else { return }
     idle[reactor] = max(0, idle[reactor] - 1)
-    fill()
+    if isTaken { fill() }
   }
 
   /// A connection did not come to be. The next `fill` tries again: at the latest with the next heartbeat.

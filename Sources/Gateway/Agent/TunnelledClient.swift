@@ -75,7 +75,7 @@ final class TunnelledClient: ClientLeg {
 
   private func open(_ request: OpenRequest) throws(WireError) {
     stage = .taken
-    pool.left(proxyReactor)
+    pool.left(proxyReactor, isTaken: true)
     worker.gateway.agentLoad.add(1)
     self.request = request
     address = request.clientAddress
@@ -106,6 +106,12 @@ final class TunnelledClient: ClientLeg {
     if stage == .connecting || stage == .handshake { close() }
   }
 
+  /// While this agent drains, nobody is to come through a connection that still waits; a client that is on its way
+  /// through it finds it closed, and the proxy takes another agent.
+  override func drain(silentFor silence: UInt64) {
+    if stage == .taken { super.drain(silentFor: silence) } else { close() }
+  }
+
   /// A connection that waits has nobody to be told.
   override func reactorStopping() {
     if phase == .opening { close() } else { super.reactorStopping() }
@@ -120,7 +126,7 @@ final class TunnelledClient: ClientLeg {
     super.willClose()
     switch stage {
     case .connecting, .handshake: pool.dialFailed()
-    case .waiting: pool.left(proxyReactor)
+    case .waiting: pool.left(proxyReactor, isTaken: false)
     case .taken: break
     }
     guard let request else { return }

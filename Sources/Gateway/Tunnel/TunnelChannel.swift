@@ -16,13 +16,19 @@ final class TunnelChannel: ServerLeg {
   private var database = ""
   private var request: OpenRequest?
   private var token: SessionToken?
-  private var tried: Set<String> = []
+  private var tried: [String] = []
   private var client: ClientLeg?
   private var reader = TunnelReader()
   private var scanner = MessageScanner(side: .backend)
+  /// Transaction status in which the agent handed the session over.
+  private var initialStatus: UInt8 = 0
 
   override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
   override var backendState: MessageScanner.BackendState { scanner.backendState }
+  override func isIdle(afterRequests requests: UInt64) -> Bool {
+    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary
+      && (scanner.transactionStatus ?? initialStatus) == UInt8(ascii: "I")
+  }
 
   /// Takes over a connection whose handshake ended in the session protocol.
   static func accept(_ connection: ClientChannel, entrance: TunnelEntrance) {
@@ -47,7 +53,7 @@ final class TunnelChannel: ServerLeg {
   // MARK: Session
 
   /// Gives the connection to `client`; the agent decides about the login.
-  func begin(_ database: String, _ client: ClientLeg, _ request: OpenRequest, _ tried: Set<String>) {
+  func begin(_ database: String, _ client: ClientLeg, _ request: OpenRequest, _ tried: [String]) {
     phase = .opening
     (self.database, self.client, self.request, self.tried) = (database, client, request, tried)
     token = request.session
@@ -84,6 +90,7 @@ final class TunnelChannel: ServerLeg {
       case nil: break
       case .ready(let parameterStatus, let transactionStatus):
         phase = .relay
+        initialStatus = transactionStatus
         request = nil
         worker.tunnels.note(handle, of: agent, isOpening: false)
         let rest = reader.takeRest()
@@ -126,11 +133,11 @@ final class TunnelChannel: ServerLeg {
     switch phase {
     case .opening:
       let (client, request, database) = (self.client, self.request, self.database)
-      let tried = self.tried.union([agent])
+      let tried = self.tried + [agent]
       self.client = nil
       leave()
       close()
-      if let client, let request { worker.tunnels.retry(database, for: client, request, without: tried) }
+      if let client, let request { worker.tunnels.retry(database, for: client, request, after: tried) }
     case .relay:
       let saidWhy = scanner.lastType == UInt8(ascii: "E")
       end(saying: saidWhy ? nil : WireError(.connectionFailure, "the connection to the database service was lost"))

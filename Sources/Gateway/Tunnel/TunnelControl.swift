@@ -46,6 +46,11 @@ final class TunnelControl: TLSChannel {
 
   private func identified(_ agent: String) {
     self.agent = agent
+    if let before = registry.enter(agent, control: address) {
+      // The agent came back before its old connection was missed. What it dials after the welcome comes later.
+      forget(agent)
+      before.mailbox.post { $0.channel(before.handle)?.close() }
+    }
     write(TunnelPeer.welcome(worker).encoded())
     // What came before the identity was known.
     readMessages()
@@ -54,7 +59,7 @@ final class TunnelControl: TLSChannel {
   override func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
     lastHeard = reactor.now
     reader.append(bytes)
-    if agent != nil { readMessages() }
+    if agent != nil { readMessages() } else if reader.isFull { close() }
   }
 
   private func readMessages() {
@@ -64,7 +69,7 @@ final class TunnelControl: TLSChannel {
         switch message {
         case .serves(let databases): registry.set(agent, databases: databases, control: address)
         case .heartbeat(let sessions, let isDraining):
-          registry.heartbeat(agent, sessions: Int(sessions), isDraining: isDraining)
+          registry.heartbeat(agent, sessions: Int(sessions), isDraining: isDraining, control: address)
           write(TunnelMessage.alive.encoded())
         default: return close()
         }
@@ -94,8 +99,12 @@ final class TunnelControl: TLSChannel {
 
   override func willClose() {
     guard let agent, registry.remove(agent, control: address) else { return }
+    forget(agent)
+  }
+
+  private func forget(_ agent: String) {
     for mailbox in worker.peers.all {
-      mailbox.post { reactor in Worker.of(reactor)?.tunnels.forget(agent) }
+      mailbox.post(evenIfFull: true) { reactor in Worker.of(reactor)?.tunnels.forget(agent) }
     }
   }
 }

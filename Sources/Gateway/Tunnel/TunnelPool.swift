@@ -11,15 +11,15 @@ final class TunnelPool {
     let database: String
     let client: Handle
     let request: OpenRequest
-    /// Agents that were tried in vain.
-    var tried: Set<String> = []
+    /// Agents that were tried in vain, each as often as it was.
+    var tried: [String] = []
   }
 
   /// Clients that may wait here; each is bounded by its login deadline too.
   private static let maximumWaiting = 4096
   /// Idle connections kept for one agent; more are closed as they come.
   private static let maximumIdle = 256
-  private static let attempts = 3
+  private static let attempts = 4
 
   private var idle: [String: [Handle]] = [:]
   private var waiting: [Waiting] = []
@@ -40,19 +40,23 @@ final class TunnelPool {
     place(Waiting(database: database, client: client.handle, request: request), client)
   }
 
-  /// The agent left before it answered: another one may do better.
-  func retry(_ database: String, for client: ClientLeg, _ request: OpenRequest, without agents: Set<String>) {
-    guard agents.count < Self.attempts else { return refuse(client, database) }
-    place(Waiting(database: database, client: client.handle, request: request, tried: agents), client)
+  /// The connection broke before the agent answered. Another agent may do better, and so may another connection of the
+  /// same one: it closes those that it has too many of, and may have closed this one as it was given out.
+  func retry(_ database: String, for client: ClientLeg, _ request: OpenRequest, after tried: [String]) {
+    guard tried.count < Self.attempts else { return refuse(client, database) }
+    place(Waiting(database: database, client: client.handle, request: request, tried: tried), client)
   }
 
   private func place(_ entry: Waiting, _ client: ClientLeg) {
     guard let registry else { return refuse(client, entry.database) }
-    let agents = registry.ranked(for: entry.database).filter { !entry.tried.contains($0) }
+    let ranked = registry.ranked(for: entry.database)
+    let agents = ranked.filter { !entry.tried.contains($0) } + ranked.filter(entry.tried.contains)
     guard let best = agents.first else { return refuse(client, entry.database) }
     for agent in agents {
       if let channel = takeIdle(agent) { return channel.begin(entry.database, client, entry.request, entry.tried) }
     }
+    // Clients that gave up stay until someone comes by.
+    if waiting.count >= Self.maximumWaiting { waiting.removeAll { waitingClient($0) == nil } }
     guard waiting.count < Self.maximumWaiting else {
       return client.serverFailed(
         WireError(
@@ -84,11 +88,11 @@ final class TunnelPool {
     var position = 0
     while position < waiting.count {
       let entry = waiting[position]
-      guard let client = reactor.channel(entry.client) as? ClientLeg, client.phase == .login else {
+      guard let client = waitingClient(entry) else {
         waiting.remove(at: position)
         continue
       }
-      if !entry.tried.contains(agent), registry?.serves(agent, entry.database) == true {
+      if registry?.serves(agent, entry.database) == true {
         waiting.remove(at: position)
         channel.begin(entry.database, client, entry.request, entry.tried)
         return true
@@ -123,9 +127,14 @@ final class TunnelPool {
     let stranded = waiting
     waiting = []
     for entry in stranded {
-      guard let client = reactor.channel(entry.client) as? ClientLeg, client.phase == .login else { continue }
-      place(entry, client)
+      if let client = waitingClient(entry) { place(entry, client) }
     }
+  }
+
+  /// Who waits; `nil` if it has given up.
+  private func waitingClient(_ entry: Waiting) -> ClientLeg? {
+    guard let client = reactor.channel(entry.client) as? ClientLeg, client.phase == .login else { return nil }
+    return client
   }
 
   private func takeIdle(_ agent: String) -> TunnelChannel? {

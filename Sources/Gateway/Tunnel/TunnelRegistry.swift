@@ -6,7 +6,7 @@ import Synchronization
 /// Asked when a session opens or ends, never for a message; each critical section is a few dictionary look-ups.
 public final class TunnelRegistry: Sendable {
   private struct Agent {
-    var databases: Set<String>
+    var databases: Set<String> = []
     var control: Address
     /// Sessions of all its proxies, as its last heartbeat said.
     var reported = 0
@@ -35,21 +35,35 @@ public final class TunnelRegistry: Sendable {
   /// Whether an agent serves `database` and takes sessions.
   public func isServed(_ database: String) -> Bool { !ranked(for: database).isEmpty }
 
-  /// Enters an agent, or its new list of databases. Of two connections of one agent the newest counts.
-  func set(_ agent: String, databases: [String], control: Address) {
+  /// Enters an agent, that serves nothing yet. Of two control connections of one agent the newest counts.
+  ///
+  /// - Returns: the one before, which is to be closed: it may be half open, and so may be what came with it.
+  func enter(_ agent: String, control: Address) -> Address? {
     agents.withLock { agents in
-      var entry = agents[agent] ?? Agent(databases: [], control: control)
-      entry.databases = Set(databases)
-      entry.control = control
-      entry.isDraining = false
-      agents[agent] = entry
+      let before = agents[agent]
+      // Sessions that run are counted down when they end, whichever connection they came with.
+      agents[agent] = Agent(control: control, open: before?.open ?? 0)
+      return before?.control
     }
   }
 
-  func heartbeat(_ agent: String, sessions: Int, isDraining: Bool) {
+  /// What the agent says on `control`; of no effect if a newer connection has taken its place.
+  func set(_ agent: String, databases: [String], control: Address) {
+    change(agent, control) { $0.databases = Set(databases) }
+  }
+
+  func heartbeat(_ agent: String, sessions: Int, isDraining: Bool, control: Address) {
+    change(agent, control) { entry in
+      entry.reported = sessions
+      entry.isDraining = isDraining
+    }
+  }
+
+  private func change(_ agent: String, _ control: Address, _ change: (inout Agent) -> Void) {
     agents.withLock { agents in
-      agents[agent]?.reported = sessions
-      agents[agent]?.isDraining = isDraining
+      guard var entry = agents[agent], entry.control == control else { return }
+      change(&entry)
+      agents[agent] = entry
     }
   }
 
