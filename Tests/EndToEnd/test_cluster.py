@@ -46,11 +46,14 @@ class Host:
             self.process.send_signal(number)
             self.process.wait(timeout=60)
 
+    def connects(self):
+        return len(re.findall(CONNECTED, self.log.read_text()))
+
     def restart(self):
         """Starts an agent again and waits for its tunnel."""
-        before = len(re.findall(CONNECTED, self.log.read_text()))
+        before = self.connects()
         self.start()
-        wait_until(lambda: len(re.findall(CONNECTED, self.log.read_text())) > before, f"{self.name} to come back")
+        wait_until(lambda: self.connects() > before, f"{self.name} to come back")
 
     def says(self, text):
         return self.log.exists() and re.search(text, self.log.read_text()) is not None
@@ -252,12 +255,11 @@ def test_an_agent_that_drains_finishes_its_sessions_and_takes_no_new_ones(apart,
     # Alone for a moment, so that the session is its own.
     first.stop(signal.SIGKILL)
     leaving.start()
-    wait_until(lambda: leaving.says("connected to proxy"), "agent-3")
+    wait_until(lambda: leaving.says(CONNECTED), "agent-3")
     connection = psycopg.connect(database.dsn)
     try:
         connection.execute("create temporary table kept (n int)")
-        first.start()
-        wait_until(lambda: first.says("connected to proxy", 5), "the first agent to come back")
+        first.restart()
         leaving.process.send_signal(signal.SIGTERM)
         wait_until(lambda: leaving.says("draining"), "the drain to begin")
         # The other one takes them at once: nobody is sent to where the door is closed.
@@ -282,7 +284,7 @@ def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
     second = Host(apart, "agent-4", apart.agent_config("agent-4", apart.token))
     try:
         second.start()
-        wait_until(lambda: second.says("connected to proxy"), "agent-4")
+        wait_until(lambda: second.says(CONNECTED), "agent-4")
         # Whichever agent each is given to, all get in; those at the frozen one when its silence has been noticed.
         results = []
         threads = [threading.Thread(target=lambda: results.append(works(database))) for _ in range(8)]
@@ -292,8 +294,9 @@ def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
             thread.join()
         assert results == [True] * 8
     finally:
+        before = frozen.connects()
         frozen.process.send_signal(signal.SIGCONT)
-        wait_until(lambda: frozen.says("connected to proxy", 6), "the frozen agent to come back")
+        wait_until(lambda: frozen.connects() > before, "the frozen agent to come back")
         second.stop()
     assert one(database) == f"IAMR:{USER}"
 
@@ -320,13 +323,12 @@ def test_a_draining_proxy_ends_idle_sessions_of_tunnels_early(apart, database):
 def test_a_host_that_was_away_for_too_long_joins_anew(apart, database):
     agent = Host(apart, "agent-5", apart.agent_config("agent-5", apart.token))
     agent.start()
-    wait_until(lambda: agent.says("connected to proxy"), "agent-5")
+    wait_until(lambda: agent.says(CONNECTED), "agent-5")
     agent.stop(signal.SIGKILL)
     time.sleep(22)  # Certificates of this cluster are good for 20 s.
     before = (agent.data / "host/certificate.json").read_text()
-    agent.start()
+    agent.restart()
     try:
-        wait_until(lambda: agent.says("connected to proxy", 2), "agent-5 to come back")
         assert (agent.data / "host/certificate.json").read_text() != before
     finally:
         agent.stop()
