@@ -12,6 +12,8 @@ public struct ConfigurationWriter {
   public var proxy = ""
   /// Join token, or the absolute path of its file.
   public var token = ""
+  /// `sha256:...` of the host CA.
+  public var caPins: [String] = []
   /// Where the service keeps its state.
   public var dataDirectory = "/var/lib/teleport"
   /// Static labels.
@@ -41,6 +43,12 @@ public struct ConfigurationWriter {
       "    method: token",
       "    # The token itself, or the file that holds it.",
       "    token_name: \(try Self.quoted(token))",
+    ]
+    if !caPins.isEmpty {
+      lines.append("  ca_pin:")
+      for pin in caPins { lines.append("    - \(try Self.quoted(pin))") }
+    }
+    lines += [
       "auth_service:",
       "  enabled: \"\(yes)\"",
       "proxy_service:",

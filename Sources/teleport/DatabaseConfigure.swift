@@ -24,6 +24,7 @@ struct DatabaseConfigureCreate: ParsableCommand {
   @Option(help: "HOST:PORT of the database.") var uri: String
   @Option(help: "HOST:PORT of the cluster's proxy.") var proxy: String
   @Option(help: "Join token, or the file that holds it.") var token: String
+  @Option(help: "sha256:... of the cluster's CA, as 'tctl status' prints it; may be repeated.") var caPin: [String] = []
   @Option(help: "Description shown in listings.") var description: String?
   @Option(help: "Labels, k=v,k=v.") var labels: String?
   @Option(name: .customLong("ca-cert"), help: "CA certificate file to trust the database by.") var caFile: String?
@@ -42,6 +43,7 @@ struct DatabaseConfigureCreate: ParsableCommand {
     writer.uri = uri
     writer.proxy = proxy
     writer.token = token.hasPrefix("/") || !FileManager.default.fileExists(atPath: token) ? token : absolute(token)
+    writer.caPins = caPin
     writer.dataDirectory = dataDir
     writer.caFile = caFile.map(absolute)
     writer.workgroup = workgroup

@@ -294,11 +294,10 @@ def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
             thread.join()
         assert results == [True] * 8
     finally:
-        before = frozen.connects()
         frozen.process.send_signal(signal.SIGCONT)
-        wait_until(lambda: frozen.connects() > before, "the frozen agent to come back")
         second.stop()
-    assert one(database) == f"IAMR:{USER}"
+    # It may not have been missed at all, or has to connect again.
+    wait_until(lambda: works(database), "the frozen agent to be back")
 
 
 def test_a_draining_proxy_ends_idle_sessions_of_tunnels_early(apart, database):

@@ -17,7 +17,8 @@ private let samples: [TunnelMessage] = [
   .cancel(session: session),
   .open(
     OpenRequest(
-      session: session, certificate: [0x30, 0, 0xff], clientAddress: "2001:db8::1", startup: Array(repeating: 7, count: 99))),
+      session: session, certificate: [0x30, 0, 0xff], clientAddress: "2001:db8::1",
+      startup: Array(repeating: 7, count: 99))),
   .ready(parameterStatus: Array("S....".utf8), transactionStatus: UInt8(ascii: "I")),
   .refused(WireError(.invalidAuthorization, "access denied", detail: "no role", hint: "ask")),
   .refused(WireError(.cannotConnect, "unreachable")),
@@ -73,7 +74,8 @@ struct TunnelMessageTests {
     var generator = SeededGenerator(seed: 11)
     var accepted = 0
     for _ in 0..<200_000 {
-      var body = (0..<Int.random(in: 0...40, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+      let length = Int.random(in: 0...40, using: &generator)
+      var body = (0..<length).map { _ in UInt8.random(in: 0...255, using: &generator) }
       if !body.isEmpty { body[0] = UInt8.random(in: 0...12, using: &generator) }
       if decode(body) != nil { accepted += 1 }
     }
