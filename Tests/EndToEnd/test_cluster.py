@@ -14,6 +14,10 @@ import pytest
 from conftest import BIN, HOST, USER, Cluster, free_port, port_is_open, wait_until
 
 
+# A line that says "not connected" is another one.
+CONNECTED = r"\] connected to proxy"
+
+
 class Host:
     """One process of the cluster with a data directory and a configuration of its own."""
 
@@ -42,8 +46,17 @@ class Host:
             self.process.send_signal(number)
             self.process.wait(timeout=60)
 
-    def says(self, text, count=1):
-        return self.log.exists() and len(re.findall(text, self.log.read_text())) >= count
+    def connects(self):
+        return len(re.findall(CONNECTED, self.log.read_text()))
+
+    def restart(self):
+        """Starts an agent again and waits for its tunnel."""
+        before = self.connects()
+        self.start()
+        wait_until(lambda: self.connects() > before, f"{self.name} to come back")
+
+    def says(self, text):
+        return self.log.exists() and re.search(text, self.log.read_text()) is not None
 
 
 class Apart(Cluster):
@@ -118,7 +131,7 @@ db_service:
         agent = Host(self, name, self.agent_config(name, self.token, **options))
         agent.start()
         self.agents.append(agent)
-        wait_until(lambda: agent.says("connected to proxy") or agent.process.poll() is not None, name)
+        wait_until(lambda: agent.says(CONNECTED) or agent.process.poll() is not None, name)
         assert agent.process.poll() is None, agent.log.read_text()
         return agent
 
@@ -207,8 +220,7 @@ def test_sessions_go_on_and_open_while_auth_is_down(apart, database):
         # An agent that starts now knows what it needs from before.
         agent = apart.agents[0]
         agent.stop(signal.SIGKILL)
-        agent.start()
-        wait_until(lambda: agent.says("connected to proxy", 2), "the agent to come back")
+        agent.restart()
         assert one(database) == f"IAMR:{USER}"
     finally:
         apart.auth.start(apart.auth_port)
@@ -219,9 +231,9 @@ def test_host_certificates_are_renewed(apart, database):
     agent = apart.agents[0]
     wait_until(lambda: agent.says("host certificate renewed"), "a renewal", seconds=40)
     time.sleep(12)  # The first certificate has run out by now.
+    assert len(re.findall("host certificate renewed", agent.log.read_text())) < 20, "once in half a life"
     agent.stop()
-    agent.start()
-    wait_until(lambda: agent.says("connected to proxy", 3), "the agent to come back")
+    agent.restart()
     assert one(database) == f"IAMR:{USER}"
 
 
@@ -231,8 +243,7 @@ def test_another_agent_takes_over_within_one_connect(apart, database):
     apart.agents[0].stop(signal.SIGKILL)
     for _ in range(20):
         assert one(database) == f"IAMR:{USER}"
-    apart.agents[0].start()
-    wait_until(lambda: apart.agents[0].says("connected to proxy", 4), "the first agent to come back")
+    apart.agents[0].restart()
     second.stop()
     for _ in range(5):
         assert one(database) == f"IAMR:{USER}"
@@ -244,12 +255,11 @@ def test_an_agent_that_drains_finishes_its_sessions_and_takes_no_new_ones(apart,
     # Alone for a moment, so that the session is its own.
     first.stop(signal.SIGKILL)
     leaving.start()
-    wait_until(lambda: leaving.says("connected to proxy"), "agent-3")
+    wait_until(lambda: leaving.says(CONNECTED), "agent-3")
     connection = psycopg.connect(database.dsn)
     try:
         connection.execute("create temporary table kept (n int)")
-        first.start()
-        wait_until(lambda: first.says("connected to proxy", 5), "the first agent to come back")
+        first.restart()
         leaving.process.send_signal(signal.SIGTERM)
         wait_until(lambda: leaving.says("draining"), "the drain to begin")
         # The other one takes them at once: nobody is sent to where the door is closed.
@@ -274,7 +284,7 @@ def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
     second = Host(apart, "agent-4", apart.agent_config("agent-4", apart.token))
     try:
         second.start()
-        wait_until(lambda: second.says("connected to proxy"), "agent-4")
+        wait_until(lambda: second.says(CONNECTED), "agent-4")
         # Whichever agent each is given to, all get in, and long before the frozen one counts as gone (15 s).
         results = []
         begun = time.monotonic()
@@ -288,9 +298,8 @@ def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
     finally:
         frozen.process.send_signal(signal.SIGCONT)
         second.stop()
-    # It goes on with the tunnel that it had.
-    wait_until(lambda: works(database), "the frozen agent to come back")
-    assert not frozen.says("connected to proxy", 6)
+    # It may not have been missed at all, or has to connect again.
+    wait_until(lambda: works(database), "the frozen agent to be back")
 
 
 def test_a_draining_proxy_ends_idle_sessions_of_tunnels_early(apart, database):
@@ -315,13 +324,12 @@ def test_a_draining_proxy_ends_idle_sessions_of_tunnels_early(apart, database):
 def test_a_host_that_was_away_for_too_long_joins_anew(apart, database):
     agent = Host(apart, "agent-5", apart.agent_config("agent-5", apart.token))
     agent.start()
-    wait_until(lambda: agent.says("connected to proxy"), "agent-5")
+    wait_until(lambda: agent.says(CONNECTED), "agent-5")
     agent.stop(signal.SIGKILL)
     time.sleep(22)  # Certificates of this cluster are good for 20 s.
     before = (agent.data / "host/certificate.json").read_text()
-    agent.start()
+    agent.restart()
     try:
-        wait_until(lambda: agent.says("connected to proxy", 2), "agent-5 to come back")
         assert (agent.data / "host/certificate.json").read_text() != before
     finally:
         agent.stop()
