@@ -21,6 +21,8 @@ public enum TunnelMessage: Sendable, Equatable {
   case cancel(session: SessionToken)
   /// Proxy, on a session connection: a client's login.
   case open(OpenRequest)
+  /// Agent, at once: the login has come. One that does not was sent into a connection that is dead.
+  case taken
   /// Agent: the database let the session in. The Postgres stream follows.
   case ready(parameterStatus: [UInt8], transactionStatus: UInt8)
   /// Agent: it did not; the connection ends.
@@ -69,7 +71,7 @@ public struct OpenRequest: Sendable, Equatable {
 extension TunnelMessage {
   private enum Kind: UInt8 {
     case welcome = 1
-    case serves, heartbeat, alive, want, cancel, open, ready, refused, caller
+    case serves, heartbeat, alive, want, cancel, open, ready, refused, caller, taken
   }
 
   /// The longest message, in bytes behind its length: `serves` with as many names as a host may report.
@@ -115,6 +117,7 @@ extension TunnelMessage {
       body.append(uint32: sessions)
       body.append(isDraining ? 1 : 0)
     case .alive: kind = .alive
+    case .taken: kind = .taken
     case .want(let reactor, let count):
       kind = .want
       body.append(uint32: reactor)
@@ -176,6 +179,7 @@ extension TunnelMessage {
       guard let sessions = reader.uint32(), let draining = reader.byte(), draining <= 1 else { return nil }
       return .heartbeat(sessions: sessions, isDraining: draining == 1)
     case .alive: return .alive
+    case .taken: return .taken
     case .want:
       guard let reactor = reader.uint32(), let count = reader.uint32() else { return nil }
       return .want(reactor: reactor, count: count)

@@ -287,12 +287,14 @@ def test_a_login_at_an_agent_that_froze_is_tried_at_another(apart, database):
         wait_until(lambda: second.says(CONNECTED), "agent-4")
         # Whichever agent each is given to, all get in; those at the frozen one when its silence has been noticed.
         results = []
+        begun = time.monotonic()
         threads = [threading.Thread(target=lambda: results.append(works(database))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert results == [True] * 8
+        assert time.monotonic() - begun < 12, "long before the frozen one counts as gone"
     finally:
         frozen.process.send_signal(signal.SIGCONT)
         second.stop()

@@ -13,6 +13,7 @@ private let samples: [TunnelMessage] = [
   .heartbeat(sessions: .max, isDraining: true),
   .heartbeat(sessions: 0, isDraining: false),
   .alive,
+  .taken,
   .want(reactor: 1, count: 70_000),
   .cancel(session: session),
   .open(
@@ -76,7 +77,7 @@ struct TunnelMessageTests {
     for _ in 0..<200_000 {
       let length = Int.random(in: 0...40, using: &generator)
       var body = (0..<length).map { _ in UInt8.random(in: 0...255, using: &generator) }
-      if !body.isEmpty { body[0] = UInt8.random(in: 0...12, using: &generator) }
+      if !body.isEmpty { body[0] = UInt8.random(in: 0...13, using: &generator) }
       if decode(body) != nil { accepted += 1 }
     }
     // Some are messages by chance (`alive`, a `want`): the loop reaches past the first check.

@@ -33,7 +33,8 @@ final class AgentPool {
   func fill() {
     guard isActive, !addresses.isEmpty else { return }
     var missing = 0
-    for (have, want) in zip(idle, wanted) { missing += max(0, AgentSettings.spare + want - have) }
+    // Whoever asks for connections has none waiting: those that seem to are on their way out, or dead.
+    for (have, want) in zip(idle, wanted) { missing += want + max(0, AgentSettings.spare - have) }
     while dialing < min(missing, Self.maximumDialing) {
       let address = addresses[next % addresses.count]
       next = (next + 1) % addresses.count

@@ -75,6 +75,7 @@ final class TunnelledClient: ClientLeg {
 
   private func open(_ request: OpenRequest) throws(WireError) {
     stage = .taken
+    write(TunnelMessage.taken.encoded())
     pool.left(proxyReactor, isTaken: true)
     worker.gateway.agentLoad.add(1)
     self.request = request

@@ -8,8 +8,10 @@ import TunnelWire
 final class TunnelChannel: ServerLeg {
   private enum Phase { case identifying, idle, opening, relay, over }
 
-  private enum Tag: UInt8 { case identify = 1 }
+  private enum Tag: UInt8 { case identify = 1, taken }
   private static let identifyDeadline: UInt64 = 10_000
+  /// Milliseconds from `open` to `taken`, which an agent sends before it does anything about the login.
+  private static let takenDeadline: UInt64 = 5_000
 
   private var phase = Phase.identifying
   private var agent = ""
@@ -22,6 +24,7 @@ final class TunnelChannel: ServerLeg {
   private var scanner = MessageScanner(side: .backend)
   /// Transaction status in which the agent handed the session over.
   private var initialStatus: UInt8 = 0
+  private var isTaken = false
 
   override var isAtMessageBoundary: Bool { scanner.isAtMessageBoundary }
   override var backendState: MessageScanner.BackendState { scanner.backendState }
@@ -61,6 +64,7 @@ final class TunnelChannel: ServerLeg {
     worker.tunnels.note(handle, of: agent, isOpening: true)
     client.attach(self)
     write(TunnelMessage.open(request).encoded())
+    _ = reactor.startTimer(for: self, tag: Tag.taken.rawValue, after: Self.takenDeadline)
   }
 
   override func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
@@ -86,6 +90,11 @@ final class TunnelChannel: ServerLeg {
   private func readAnswer(_ bytes: UnsafeRawBufferPointer) {
     reader.append(bytes)
     do throws(WireError) {
+      if !isTaken {
+        guard let first = try reader.next() else { return }
+        guard first == .taken else { throw WireError(.protocolViolation, "an answer to no login") }
+        isTaken = true
+      }
       switch try reader.next() {
       case nil: break
       case .ready(let parameterStatus, let transactionStatus):
@@ -158,7 +167,14 @@ final class TunnelChannel: ServerLeg {
   override func drained() { client?.resumeReceiving() }
 
   override func timerFired(tag: UInt8) {
-    if phase == .identifying { close() }
+    switch Tag(rawValue: tag) {
+    case .identify where phase == .identifying: close()
+    case .taken where phase == .opening && !isTaken:
+      // Those that have waited beside it are no better.
+      worker.tunnels.closeIdle(of: agent)
+      lost()
+    default: break
+    }
   }
 
   /// As with a database: the client's channel says goodbye for both.

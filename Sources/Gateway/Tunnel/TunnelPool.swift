@@ -122,7 +122,7 @@ final class TunnelPool {
 
   /// The agent is gone: its idle connections lead nowhere, and who waited for it has to look elsewhere.
   func forget(_ agent: String) {
-    for handle in idle.removeValue(forKey: agent) ?? [] { reactor.channel(handle)?.close() }
+    closeIdle(of: agent)
     for handle in opening.removeValue(forKey: agent) ?? [] { (reactor.channel(handle) as? TunnelChannel)?.lost() }
     let stranded = waiting
     waiting = []
@@ -135,6 +135,11 @@ final class TunnelPool {
   private func waitingClient(_ entry: Waiting) -> ClientLeg? {
     guard let client = reactor.channel(entry.client) as? ClientLeg, client.phase == .login else { return nil }
     return client
+  }
+
+  /// Closes the agent's connections that wait.
+  func closeIdle(of agent: String) {
+    for handle in idle.removeValue(forKey: agent) ?? [] { reactor.channel(handle)?.close() }
   }
 
   private func takeIdle(_ agent: String) -> TunnelChannel? {
