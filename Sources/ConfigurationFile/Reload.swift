@@ -14,7 +14,7 @@ extension TeleportConfiguration {
     }
     keep(\.dataDirectory, "teleport.data_dir")
     keep(\.tokenName, "teleport.join_params.token_name")
-    keep(\.membership, "auth_service's and proxy_server's keys of membership")
+    keep(\.membership, "how hosts find and join the cluster (proxy_server, ca_pin, auth_service.tokens ...)")
     keep(\.reactorCount, "teleport.reactors")
     keep(\.diagAddress, "teleport.diag_addr")
     keep(\.pidFile, "teleport.pid_file")
