@@ -16,7 +16,9 @@ extension Role {
         spec: Spec(
           allow: Conditions(rules: [
             Rule(
-              resources: ["role", "user", "token", "db", "cert_authority", "cluster", "cluster_auth_preference"],
+              resources: [
+                "role", "user", "token", "db", "cert_authority", "cluster", "cluster_auth_preference", "lock",
+              ],
               verbs: ["*"])
           ]))),
       "Edit cluster configuration"),

@@ -44,6 +44,7 @@ public struct APIServer: Sendable {
     HostRoutes(auth: auth).add(to: router)
     DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
+    LockRoutes(auth: auth).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
     return router
   }

@@ -141,6 +141,7 @@ public final class AuthServer: Sendable {
     guard let user = try user(identity.username) else {
       throw AuthError.unauthenticated("the user no longer exists")
     }
+    try refuseLocked(user: user.name, roles: identity.roles)
     let names = Set(identity.roles).intersection(user.roles)
     return AccessChecker(roles: try roles(named: names), traits: user.traits)
   }
@@ -201,6 +202,7 @@ public final class AuthServer: Sendable {
         "the cluster demands a second factor and \(user.name) has none; ask for a new link: 'tctl users reset \(user.name)'"
       )
     }
+    try refuseLocked(user: user.name, roles: user.roles)
     let checker = AccessChecker(roles: try roles(named: Set(user.roles)), traits: user.traits)
     let wanted = request.ttlSeconds ?? 12 * 3600
     guard wanted > 0 else { throw AuthError.invalid("the ttl must be positive") }

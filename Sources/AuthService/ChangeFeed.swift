@@ -45,11 +45,11 @@ final class ChangeFeed: Sendable {
 
 extension ClusterState {
   /// Tables whose rows hosts decide by: a trigger on each counts the revision up.
-  static let sharedTables = ["role", "user", "authority", "host_proxy"]
+  static let sharedTables = ["role", "user", "authority", "host_proxy", "lock"]
 
-  static func createRevisionTriggers(_ database: Database) throws {
-    try database.execute(sql: "INSERT INTO setting VALUES ('revision', '1')")
-    for table in sharedTables {
+  /// Each migration names the tables that it made: at its time there were no others.
+  static func createRevisionTriggers(on tables: [String], _ database: Database) throws {
+    for table in tables {
       for event in ["INSERT", "UPDATE", "DELETE"] {
         try database.execute(
           sql: """

@@ -104,7 +104,17 @@ final class ClusterState: Sendable {
         $0.column("address", .text).notNull()
         $0.column("expires", .double).notNull()
       }
-      try createRevisionTriggers(database)
+      try database.execute(sql: "INSERT INTO setting VALUES ('revision', '1')")
+      try createRevisionTriggers(on: ["role", "user", "authority", "host_proxy"], database)
+    }
+    migrator.registerMigration("4: locks") { database in
+      try database.create(table: "lock") {
+        $0.primaryKey("name", .text)
+        $0.column("json", .text).notNull()
+        // NULL: it stays until it is removed.
+        $0.column("expires", .double)
+      }
+      try createRevisionTriggers(on: ["lock"], database)
     }
     return migrator
   }

@@ -25,6 +25,7 @@ struct DatabaseRoutes {
       let body = try await request.decode(as: DatabaseCertificateRequest.self, context: context)
       let identity = try context.identity()
       try check(body, auth.checker(for: identity))
+      try auth.refuseLocked(user: identity.username, roles: identity.roles, database: body.service)
       let answer = try auth.issueDatabaseCertificate(body, identity: identity)
       return try context.responseEncoder.encode(answer, from: request, context: context)
     }

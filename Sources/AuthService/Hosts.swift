@@ -111,7 +111,7 @@ extension AuthServer {
     while try self.revision <= revision {
       let left = deadline.timeIntervalSinceNow
       guard left > 0 else { break }
-      try await changes.wait(seconds: min(left, 1))
+      try await changes.wait(seconds: min(left, 0.5))
     }
     return try snapshot()
   }
@@ -142,7 +142,7 @@ extension AuthServer {
         users: try Row.fetchAll(database, sql: "SELECT * FROM user ORDER BY name").map {
           try StoredUser(row: $0).listing
         },
-        proxies: try Self.proxies(in: database))
+        proxies: try Self.proxies(in: database), locks: try Self.locks(in: database))
     }
   }
 

@@ -79,7 +79,7 @@ public final class Membership: Sendable {
       credentials: credentials, authorities: certificate.authorities,
       snapshot: ClusterSnapshot(
         revision: 0, clusterName: certificate.clusterName, authorities: certificate.authorities, roles: [], users: [],
-        proxies: []),
+        proxies: [], locks: []),
       heartbeat: HostHeartbeat(proxyAddress: nil, databases: []))
     do {
       state.snapshot = try await Self.fetch(options.server, state.credentials, state.authorities, after: 0, wait: 0)

@@ -78,10 +78,12 @@ public struct ClusterSnapshot: Codable, Sendable {
   public var users: [UserListing]
   /// HOST:PORT of the proxies that report to the cluster.
   public var proxies: [String]
+  /// Whom to shut out. One that is over may still be among them.
+  public var locks: [Lock]
 
   public init(
     revision: Int64, clusterName: String, authorities: AuthorityCertificates, roles: [Role], users: [UserListing],
-    proxies: [String]
+    proxies: [String], locks: [Lock]
   ) {
     self.revision = revision
     self.clusterName = clusterName
@@ -89,6 +91,7 @@ public struct ClusterSnapshot: Codable, Sendable {
     self.roles = roles
     self.users = users
     self.proxies = proxies
+    self.locks = locks
   }
 }
 

@@ -14,6 +14,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let databases: Mutex<[String: ServedDatabase]>
   private let identify: @Sendable ([UInt8]) throws -> UserIdentity
   private let checker: @Sendable (UserIdentity) throws -> AccessChecker
+  /// The locks in force.
+  let locks: @Sendable () throws -> [Lock]
   private let authenticator: RedshiftServerlessAuthenticator
   private let audit: AuditLog
   private let keys = ScramKeyCache()
@@ -27,6 +29,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     let event: AuditEvent
     /// The number its statements are recorded under.
     let recording: UInt64?
+    let lockable: LockableSession
     /// Its start is on record.
     var isStarted = false
   }
@@ -37,11 +40,13 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   ///   - identify: whom a certificate (DER) speaks for; checks it, since one that came through a tunnel has not met TLS
   ///     here.
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
+  ///   - locks: the locks in force; `applyLocks` is to be called when they change.
   public init(
     databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
-    checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker
+    checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
+    locks: @escaping @Sendable () throws -> [Lock]
   ) {
     self.databases = Mutex(Self.byName(databases))
     self.authenticator = authenticator
@@ -50,6 +55,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.queries = queries
     self.serverID = serverID
     self.checker = checker
+    self.locks = locks
   }
 
   /// Serves `databases` instead, to logins that begin from now on.
@@ -107,6 +113,9 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
     event.databaseService = route.service
     try Self.check(request, against: route)
+    let lockable = LockableSession(
+      user: identity.username, roles: identity.roles, database: route.service, control: request.control)
+    try refuseLocked(lockable)
     let checker = try self.checker(identity)
     // An unknown database and one that may not be seen answer alike: names cannot be probed.
     let unknown = WireError(
@@ -128,8 +137,17 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
-    return try await connect(request, identity, database, checker, event)
+    return try await connect(request, identity, database, checker, event, lockable)
   }
+
+  private func refuseLocked(_ session: LockableSession) throws {
+    guard let lock = session.lock(among: try locks()) else { return }
+    throw WireError(
+      .invalidAuthorization, lock.notice, hint: "Ask the administrator; 'tctl get locks' shows the locks in force.")
+  }
+
+  /// The sessions that were granted and are not over.
+  var lockableSessions: [LockableSession] { sessions.withLock { $0.values.map(\.lockable) } }
 
   /// A certificate that names its user or database opens that one only.
   private static func check(_ request: SessionRequest, against route: DatabaseRoute) throws {
@@ -145,7 +163,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   private func connect(
     _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
-    _ event: AuditEvent
+    _ event: AuditEvent, _ lockable: LockableSession
   ) async throws -> SessionGrant {
     var user = request.user
     var password: Secret?
@@ -164,7 +182,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     var event = event
     event.sessionID = sessionID
     let recording = queries?.begin(event)
-    sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording) }
+    sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording, lockable: lockable) }
     let remaining = identity.notValidAfter.timeIntervalSinceNow
     let keys = keys
     return SessionGrant(
@@ -205,6 +223,11 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   public func sessionStarting(_ sessionID: String) async -> WireError? {
+    guard let known = sessions.withLock({ $0[sessionID] }) else {
+      return WireError(.internalError, "the session is not known")
+    }
+    // A lock that came while AWS and the database were asked may have been applied before the session was entered.
+    do { try refuseLocked(known.lockable) } catch { return wireError(error) }
     let granted = sessions.withLock { sessions in
       sessions[sessionID]?.isStarted = true
       return sessions[sessionID]

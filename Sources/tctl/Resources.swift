@@ -28,6 +28,9 @@ struct Create: AsyncParsableCommand {
           let request = AuthPreferenceRequest(preference: preference, force: force)
           let _: AuthPreference = try await client.put("/v1/cluster_auth_preference", request)
           print("cluster auth preference has been updated")
+        case .lock(let lock):
+          let answer: LockResponse = try await client.post("/v1/locks", LockRequest(lock: lock, force: force))
+          print("lock '\(lock.metadata.name)' has been \(answer.replaced ? "updated" : "created")")
         }
       }
     }
@@ -36,6 +39,7 @@ struct Create: AsyncParsableCommand {
   private enum Resource {
     case role(Role)
     case authPreference(AuthPreference)
+    case lock(Lock)
   }
 
   private struct Header: Decodable { let kind: String? }
@@ -51,9 +55,12 @@ struct Create: AsyncParsableCommand {
     do {
       let resources = try Self.documents(text).map { document in
         let kind = try YAMLDecoder().decode(Header.self, from: document).kind
-        return kind == AuthPreference.kind
-          ? Resource.authPreference(try YAMLDecoder().decode(AuthPreference.self, from: document))
-          : .role(try YAMLDecoder().decode(Role.self, from: document))
+        return switch kind {
+        case AuthPreference.kind:
+          Resource.authPreference(try YAMLDecoder().decode(AuthPreference.self, from: document))
+        case Lock.kind: Resource.lock(try YAMLDecoder().decode(Lock.self, from: document))
+        default: Resource.role(try YAMLDecoder().decode(Role.self, from: document))
+        }
       }
       guard !resources.isEmpty else { throw ToolError("\(name) holds no resource") }
       return resources
@@ -99,7 +106,7 @@ struct Create: AsyncParsableCommand {
 /// `tctl get`.
 struct Get: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Print resources: roles, role/NAME, users, user/NAME, tokens, db, cluster_auth_preference.")
+    abstract: "Print resources: roles, role/NAME, users, user/NAME, tokens, db, locks, cluster_auth_preference.")
 
   @Argument(help: "Kind, or KIND/NAME.") var resource: String
   @Option(help: "yaml or json.") var format = OutputFormat.yaml
@@ -116,13 +123,15 @@ struct Get: AsyncParsableCommand {
         try show(try await client.get("/v1/users") as [UserListing], name) { $0.name }
       case "token", "tokens":
         try show(try await client.get("/v1/tokens") as [TokenListing], name) { $0.id }
+      case "lock", "locks":
+        try show(try await client.get("/v1/locks") as [Lock], name) { $0.metadata.name }
       case "db", "dbs":
         try show(try await client.get("/v1/databases") as [DatabaseListing], name) { $0.name }
       case "cluster_auth_preference", "cap":
         let preference: AuthPreference = try await client.get("/v1/cluster_auth_preference")
         print(try Terminal.formatted(preference, format == .text ? .yaml : format))
       default:
-        throw ToolError("unknown kind '\(resource)'", hint: "use roles, users, tokens, db or cluster_auth_preference")
+        throw ToolError("unknown kind '\(resource)'", hint: "use roles, users, tokens, db, locks or cap")
       }
     }
   }
@@ -137,7 +146,7 @@ struct Get: AsyncParsableCommand {
 /// `tctl rm`.
 struct Remove: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "rm", abstract: "Remove a resource: role/NAME, user/NAME, token/ID.")
+    commandName: "rm", abstract: "Remove a resource: role/NAME, user/NAME, token/ID, lock/NAME.")
 
   @Argument(help: "KIND/NAME.") var resource: String
   @OptionGroup var connection: ConnectionOptions
@@ -145,7 +154,7 @@ struct Remove: AsyncParsableCommand {
   func run() async throws {
     let parts = resource.split(separator: "/", maxSplits: 1).map(String.init)
     try await connection.withClient { client in
-      guard parts.count == 2, ["role", "user", "token"].contains(parts[0]) else {
+      guard parts.count == 2, ["role", "user", "token", "lock"].contains(parts[0]) else {
         throw ToolError("'\(resource)' is not KIND/NAME", hint: "for example role/dev")
       }
       try await client.delete("/v1/\(parts[0])s/\(APIClient.segment(parts[1]))")

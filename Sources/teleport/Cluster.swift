@@ -150,7 +150,7 @@ struct Cluster {
       databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: { try side.authorities.trusted.user(certificateDER: $0) },
-      checker: { try side.checker(for: $0) })
+      checker: { try side.checker(for: $0) }, locks: { try side.locks })
   }
 
   private func sessionAuthorizer(

@@ -18,11 +18,13 @@ protocol ClusterSide: Sendable {
   var proxies: [String] { get throws }
   /// What the holder of a certificate may do now. Throws `IdentityRefusal` for one that counts no more.
   func checker(for identity: UserIdentity) throws -> AccessChecker
+  /// The locks in force, as far as this host knows.
+  var locks: [Lock] { get throws }
   /// Reports what this process serves, now and from now on.
   func offer(_ heartbeat: HostHeartbeat) async throws
   /// Strikes it out.
   func leave() async
-  /// Works until cancelled; `changed` is called when authorities, proxies or credentials have changed.
+  /// Works until cancelled; `changed` is called when authorities, proxies, locks or credentials have changed.
   func run(_ changed: @escaping @Sendable () async -> Void) async throws
 }
 
@@ -47,6 +49,7 @@ final class LocalSide: ClusterSide {
   var clusterName: String { auth.clusterName }
   var authorities: AuthorityCertificates { get throws { try auth.authorityCertificates } }
   var proxies: [String] { get throws { try auth.proxies() } }
+  var locks: [Lock] { get throws { try auth.locks() } }
 
   /// Of the Auth Service's errors, those that are meant for the caller go on to the client; others stay in the log.
   func checker(for identity: UserIdentity) throws -> AccessChecker {
@@ -95,8 +98,9 @@ final class LocalSide: ClusterSide {
           } catch {
             self.logger.error("the cluster's state cannot be read: \(error)")
           }
-          // A change between looking and waiting is missed for as long as this.
-          try await self.auth.waitForChange(seconds: 1)
+          // A change between looking and waiting is missed for as long as this, and
+          // running sessions that a lock ends wait for it.
+          try await self.auth.waitForChange(seconds: 0.5)
         }
       }
       try await group.waitForAll()
@@ -106,6 +110,7 @@ final class LocalSide: ClusterSide {
 
 extension Membership: ClusterSide {
   var proxies: [String] { snapshot.proxies }
+  var locks: [Lock] { snapshot.locks }
 
   func checker(for identity: UserIdentity) throws -> AccessChecker { try snapshot.checker(for: identity) }
 

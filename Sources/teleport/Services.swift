@@ -45,6 +45,12 @@ struct Services: Sendable {
       group.addTask {
         try await side.run {
           do {
+            // First, since whoever locks somebody out waits for it.
+            try await authorizer?.applyLocks()
+          } catch {
+            logger.error("locks could not be applied to running sessions: \(error)")
+          }
+          do {
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)

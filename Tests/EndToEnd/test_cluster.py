@@ -213,6 +213,32 @@ def test_a_role_taken_away_counts_within_seconds(apart):
     wait_until(refused, "the agent to hear of it", seconds=5)
 
 
+def test_a_lock_ends_sessions_at_the_agent_within_a_second(apart, database):
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("select 1")
+        output = apart.run("tctl", "lock", "--user=alice", "--message=stolen")
+        name = re.search(r'name "(\S+)"', output).group(1)
+        try:
+            start = time.monotonic()
+            with pytest.raises(psycopg.errors.AdminShutdown, match="stolen"):
+                while time.monotonic() - start < 5:
+                    connection.execute("select 1")
+                    time.sleep(0.02)
+            assert time.monotonic() - start < 1
+            with pytest.raises(psycopg.OperationalError, match=name):
+                one(database)
+        finally:
+            apart.run("tctl", "rm", f"lock/{name}")
+
+    def is_back():
+        try:
+            return one(database) == f"IAMR:{USER}"
+        except psycopg.OperationalError:
+            return False
+
+    wait_until(is_back, "the agent to hear that the lock is gone", seconds=5)
+
+
 def test_sessions_go_on_and_open_while_auth_is_down(apart, database):
     apart.auth.stop(signal.SIGKILL)
     try:

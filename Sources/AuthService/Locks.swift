@@ -1,0 +1,84 @@
+import AccessControl
+import Audit
+import ControlAPI
+import Foundation
+import GRDB
+
+/// Locks: made, listed, removed, and applied to who calls.
+extension AuthServer {
+  /// Locks are looked through at each decision.
+  private static let maximumLocks = 10_000
+
+  /// All locks in force.
+  public func locks() throws -> [Lock] { try state.database.read { try Self.locks(in: $0) } }
+
+  static func locks(in database: Database) throws -> [Lock] {
+    try Row.fetchAll(database, sql: "SELECT name, json FROM lock ORDER BY name").map { row in
+      let (name, json): (String, String) = (row["name"], row["json"])
+      do {
+        return try JSONDecoder().decode(Lock.self, from: Data(json.utf8))
+      } catch {
+        // A lock that cannot be read must not be passed over.
+        throw AuthError.internal(
+          "lock '\(name)' as stored cannot be read (\(error)); remove it with 'tctl rm lock/\(name)'")
+      }
+    }.filter { !$0.isOver() }
+  }
+
+  /// Makes a lock, or replaces it with `force`.
+  func putLock(_ request: LockRequest, by actor: String) throws -> LockResponse {
+    let lock = request.lock
+    do {
+      try lock.validate()
+    } catch let error as RoleError {
+      throw AuthError.invalid(error.description)
+    }
+    guard !lock.isOver() else { throw AuthError.invalid("the lock would be over already", hint: "choose a later end") }
+    let name = lock.metadata.name
+    let json = String(decoding: try JSONEncoder().encode(lock), as: UTF8.self)
+    let exists = try state.database.write { database in
+      let now = Date().timeIntervalSince1970
+      try database.execute(sql: "DELETE FROM lock WHERE expires <= ?", arguments: [now])
+      let exists = try String.fetchOne(database, sql: "SELECT name FROM lock WHERE name = ?", arguments: [name]) != nil
+      guard !exists || request.force else {
+        throw AuthError.exists("lock '\(name)' already exists", hint: "replace it with 'tctl create --force'")
+      }
+      let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM lock") ?? 0
+      guard exists || count < Self.maximumLocks else {
+        throw AuthError.invalid("there are \(count) locks already", hint: "lock a role instead of many users")
+      }
+      try database.execute(
+        sql: "INSERT OR REPLACE INTO lock VALUES (?, ?, ?)",
+        arguments: [name, json, lock.expires?.timeIntervalSince1970])
+      return exists
+    }
+    var event = AuditEvent("lock.created", code: "TLK00I")
+    event.clusterName = clusterName
+    event.user = actor
+    event.name = name
+    event.message = lock.spec.message
+    event.extra = [("target", .pairs(lock.spec.target.fields))]
+    if let expires = lock.spec.expires { event.extra.append(("expires", .text(expires))) }
+    audit.emit(event)
+    return LockResponse(replaced: exists)
+  }
+
+  func removeLock(_ name: String, by actor: String) throws {
+    try state.database.write { database in
+      try database.execute(sql: "DELETE FROM lock WHERE name = ?", arguments: [name])
+      guard database.changesCount > 0 else {
+        throw AuthError.notFound("lock '\(name)' does not exist; see 'tctl get locks'")
+      }
+    }
+    emit("lock.deleted", "TLK01I", name: name, by: actor)
+  }
+
+  /// Throws if a lock shuts the user out, of `database` or, where that is `nil`, of the cluster.
+  func refuseLocked(user: String, roles: [String], database: String? = nil) throws {
+    // Who may remove locks from the cluster's own host cannot be locked out of it.
+    guard user != Self.localAdministrator,
+      let lock = try locks().first(where: { $0.hits(user: user, roles: roles, database: database) })
+    else { return }
+    throw AuthError.forbidden(lock.notice, hint: "ask the administrator; 'tctl get locks' shows the locks in force")
+  }
+}
