@@ -8,7 +8,10 @@ import TunnelWire
 final class TunnelChannel: ServerLeg {
   private enum Phase { case identifying, idle, opening, relay, over }
 
-  private enum Tag: UInt8 { case identify = 1, taken }
+  private enum Tag: UInt8 {
+    case identify = 1
+    case taken
+  }
   private static let identifyDeadline: UInt64 = 10_000
   /// Milliseconds from `open` to `taken`, which an agent sends before it does anything about the login.
   private static let takenDeadline: UInt64 = 5_000
