@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -14,6 +15,10 @@ import urllib.request
 
 import psycopg
 import pytest
+
+# Whoever starts the suite in the background has these ignored, and all that it starts would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("SALLYPORT_BIN", ROOT / ".build/release"))

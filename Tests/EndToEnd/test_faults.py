@@ -75,6 +75,7 @@ def test_killed_aws_leaves_sessions_and_kept_logins_alone(cluster, redshift):
     alive(redshift)
 
 
+@pytest.mark.timeout(500)
 def test_ten_thousand_connects_leave_nothing_behind(cluster, redshift):
     count = int(os.environ.get("SALLYPORT_CONNECTS", "10000"))
 
