@@ -1,6 +1,7 @@
 import AccessControl
 import ControlAPI
 import PKI
+import Synchronization
 
 extension ClusterSnapshot {
   /// What the holder of a verified certificate may do now: its roles that the user still has, as they are in here.
@@ -16,9 +17,17 @@ extension ClusterSnapshot {
   }
 }
 
-extension AuthorityCertificates {
-  /// The same, as one who checks certificates wants them.
-  public var trusted: TrustedAuthorities {
-    get throws { try TrustedAuthorities(userPEMs: userPEMs, hostPEMs: hostPEMs) }
+/// Reads the CA certificates once, not for every certificate that is checked. Thread-safe.
+public final class AuthorityCache: Sendable {
+  private let known = Mutex<(certificates: AuthorityCertificates, trusted: TrustedAuthorities)?>(nil)
+
+  public init() {}
+
+  /// `certificates`, as one who checks certificates wants them.
+  public func trusted(_ certificates: AuthorityCertificates) throws -> TrustedAuthorities {
+    if let known = known.withLock({ $0 }), known.certificates == certificates { return known.trusted }
+    let trusted = try TrustedAuthorities(userPEMs: certificates.userPEMs, hostPEMs: certificates.hostPEMs)
+    known.withLock { $0 = (certificates, trusted) }
+    return trusted
   }
 }

@@ -18,6 +18,7 @@ import TextForms
 /// The services of one process, put together: any of auth, proxy and db.
 struct Cluster {
   private let configuration: TeleportConfiguration
+  private let authorities = AuthorityCache()
   private let logger = Logger(label: "teleport")
 
   init(_ configuration: TeleportConfiguration) throws {
@@ -149,7 +150,7 @@ struct Cluster {
     return DatabaseAuthorizer(
       databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
-      identify: { try side.authorities.trusted.user(certificateDER: $0) },
+      identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
       checker: { try side.checker(for: $0) }, locks: { try side.locks })
   }
 
@@ -158,7 +159,8 @@ struct Cluster {
   ) -> any SessionAuthorizer {
     if let tunnels {
       return ProxyAuthorizer(
-        local: local, tunnels: tunnels, identify: { try side.authorities.trusted.user(certificateDER: $0) })
+        local: local, tunnels: tunnels, identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) }
+      )
     }
     return local ?? NoDatabases()
   }

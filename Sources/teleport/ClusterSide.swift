@@ -40,6 +40,7 @@ final class LocalSide: ClusterSide {
   init(_ auth: AuthServer, hostID: String, services: [ServiceRole], publicNames: [String]) throws {
     self.auth = auth
     self.services = services
+    authorities = try auth.authorityCertificates
     let (certificate, key) = try auth.ownHostCertificate(hostID: hostID, names: publicNames)
     credentials = HostCredentials(
       certificatePEM: certificate, keyPEM: key, hostID: hostID, issued: Date(),
@@ -47,7 +48,7 @@ final class LocalSide: ClusterSide {
   }
 
   var clusterName: String { auth.clusterName }
-  var authorities: AuthorityCertificates { get throws { try auth.authorityCertificates } }
+  let authorities: AuthorityCertificates
   var proxies: [String] { get throws { try auth.proxies() } }
   var locks: [Lock] { get throws { try auth.locks() } }
 

@@ -17,6 +17,7 @@ import TunnelWire
 final class Port: Sendable {
   private let current: Mutex<TeleportConfiguration>
   private let side: any ClusterSide
+  private let authorities = AuthorityCache()
   private let http: HTTPUpstream?
   /// On a proxy: the agents that dug tunnels to it.
   private let tunnels: TunnelRegistry?
@@ -47,17 +48,17 @@ final class Port: Sendable {
   func settings() throws -> GatewaySettings { try settings(current.withLock { $0 }) }
 
   private func settings(_ configuration: TeleportConfiguration) throws -> GatewaySettings {
-    let authorities = try side.authorities
+    let certificates = try side.authorities
     let host = side.credentials
     // Who may show a certificate depends on what is spoken: users to databases, users and hosts to the API, hosts in
     // the tunnel. A certificate of one CA is so never taken for one of the other.
     func context(web: (chainPEM: String, keyPEM: Secret)?) throws -> ServerTLSContext {
       try ServerTLSContext(
-        certificateChainPEM: host.certificatePEM, privateKeyPEM: host.keyPEM, clientCAPEMs: authorities.userPEMs,
+        certificateChainPEM: host.certificatePEM, privateKeyPEM: host.keyPEM, clientCAPEMs: certificates.userPEMs,
         applicationProtocols: protocols(configuration),
         choices: [
-          .init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: authorities.userPEMs + authorities.hostPEMs),
-          .init(protocols: hostProtocols(configuration), clientCAPEMs: authorities.hostPEMs),
+          .init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: certificates.userPEMs + certificates.hostPEMs),
+          .init(protocols: hostProtocols(configuration), clientCAPEMs: certificates.hostPEMs),
         ])
     }
     var settings = GatewaySettings(
@@ -65,8 +66,8 @@ final class Port: Sendable {
     settings.recording = recording
     settings.allowsCancelInClear = configuration.allowsCancelInClear
     settings.tunnel = tunnels.map { registry in
-      TunnelEntrance(registry: registry) { [side] certificate in
-        guard let host = try? side.authorities.trusted.host(certificateDER: certificate),
+      TunnelEntrance(registry: registry) { [side, authorities] certificate in
+        guard let host = try? authorities.trusted(side.authorities).host(certificateDER: certificate),
           host.services.contains(.database), host.clusterName == side.clusterName
         else { return nil }
         return host.hostID
