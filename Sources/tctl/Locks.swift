@@ -11,7 +11,7 @@ struct LockCommand: AsyncParsableCommand {
 
   @Option(help: "Name of a user.") var user: String?
   @Option(help: "Name of a role: all who hold it.") var role: String?
-  @Option(help: "Name of a database. Of several targets, only what fits them all is locked.") var db: String?
+  @Option(help: "Name of a database; of several targets, only what fits them all is locked.") var db: String?
   @Option(help: "Shown to who is shut out.") var message: String?
   @Option(help: "How long the lock is in force, such as 30m or 10h; without it until 'tctl rm lock/NAME'.")
   var ttl: String?
