@@ -113,10 +113,7 @@ struct Cluster {
   }
 
   private func makeSide(_ auth: AuthServer?) async throws -> any ClusterSide {
-    let services: [ServiceRole] = [
-      (configuration.isAuthEnabled, ServiceRole.auth), (configuration.isProxyEnabled, .proxy),
-      (configuration.isDatabaseEnabled, .database),
-    ].filter(\.0).map(\.1)
+    let services = configuration.serviceNames.compactMap(ServiceRole.init(rawValue:))
     if let auth {
       return try LocalSide(
         auth, hostID: try HostUUID.load(in: configuration.dataDirectory), services: services,

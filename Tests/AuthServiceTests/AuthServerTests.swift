@@ -11,20 +11,6 @@ import Testing
 
 private let password = "correct horse battery staple"
 
-/// An Auth Service on a directory of its own, removed afterwards.
-private func withServer(_ body: (AuthServer, String) async throws -> Void) async throws {
-  let directory = NSTemporaryDirectory() + "auth-\(UUID().uuidString)"
-  defer { try? FileManager.default.removeItem(atPath: directory) }
-  try PrivateFile.makeDirectory(directory)
-  try await body(try open(directory), directory)
-}
-
-private func open(_ directory: String) throws -> AuthServer {
-  try AuthServer(
-    dataDirectory: directory, clusterName: "test", publicAddress: "localhost:3080",
-    audit: AuditLog(path: directory + "/events.log"))
-}
-
 private func secret(_ invite: Invite) -> String { String(invite.url.split(separator: "/").last ?? "") }
 
 /// As long as `secret` and different in its first character only.
@@ -213,12 +199,12 @@ private func der(_ pem: String) -> [UInt8] {
     try PrivateFile.makeDirectory(directory)
     let pins: [String]
     do {
-      let server = try open(directory)
+      let server = try openServer(directory)
       pins = try server.pins()
       _ = try server.addUser(UserListing(name: "fay", roles: [], traits: [:]), by: "test")
-      #expect(throws: AuthError.self) { try open(directory) }
+      #expect(throws: AuthError.self) { try openServer(directory) }
     }
-    let server = try open(directory)
+    let server = try openServer(directory)
     #expect(try server.pins() == pins)
     #expect(try server.users().map(\.name) == ["fay"])
   }
@@ -228,7 +214,7 @@ private func der(_ pem: String) -> [UInt8] {
       let directory = NSTemporaryDirectory() + "auth-\(UUID().uuidString)"
       defer { try? FileManager.default.removeItem(atPath: directory) }
       try PrivateFile.makeDirectory(directory)
-      do { _ = try open(directory) }
+      do { _ = try openServer(directory) }
       let path = directory + "/state.sqlite"
       switch damage {
       case 0: chmod(path, 0o644)
@@ -242,7 +228,7 @@ private func der(_ pem: String) -> [UInt8] {
         try file.write(contentsOf: Data(repeating: 0xff, count: 64))
       }
       if damage > 0 { chmod(path, 0o600) }
-      #expect(throws: (any Error).self) { try open(directory) }
+      #expect(throws: (any Error).self) { try openServer(directory) }
     }
   }
 }

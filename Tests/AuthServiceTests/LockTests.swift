@@ -9,23 +9,13 @@ import Testing
 @testable import AuthService
 
 @Suite(.serialized) struct LocksOfTheClusterTests {
-  private func withServer(_ body: (AuthServer) async throws -> Void) async throws {
-    let directory = NSTemporaryDirectory() + "locks-\(UUID().uuidString)"
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    try PrivateFile.makeDirectory(directory)
-    try await body(
-      AuthServer(
-        dataDirectory: directory, clusterName: "test", publicAddress: "localhost:3080",
-        audit: AuditLog(path: directory + "/events.log")))
-  }
-
   private func lock(_ name: String, user: String, expires: Date? = nil) -> LockRequest {
     LockRequest(
       lock: Lock(name: name, spec: .init(target: .init(user: user), message: "gone", expires: expires)), force: false)
   }
 
   @Test func aLockShutsOutUntilItIsRemovedAndCountsAsAChange() async throws {
-    try await withServer { server in
+    try await withServer { server, _ in
       _ = try server.addUser(UserListing(name: "alice", roles: ["access"], traits: [:]), by: "test")
       let identity = UserIdentity(username: "alice", roles: ["access"], clusterName: "test")
       let before = try server.revision
@@ -43,7 +33,7 @@ import Testing
   }
 
   @Test func locksThatAreOverVanish() async throws {
-    try await withServer { server in
+    try await withServer { server, _ in
       let past = lock("past", user: "alice", expires: Date() - 5)
       #expect(throws: AuthError.self) { try server.putLock(past, by: "test") }
       _ = try server.putLock(lock("short", user: "alice", expires: Date() + 2), by: "test")
@@ -57,7 +47,7 @@ import Testing
   }
 
   @Test func theLocalAdministratorCannotBeLockedOut() async throws {
-    try await withServer { server in
+    try await withServer { server, _ in
       let everyEditor = Lock(name: "l", spec: .init(target: .init(role: "editor")))
       _ = try server.putLock(LockRequest(lock: everyEditor, force: false), by: "test")
       let identity = UserIdentity(

@@ -56,19 +56,6 @@ private let password = "correct horse battery staple"
 }
 
 @Suite struct SecondFactorTests {
-  private func withServer(_ body: (AuthServer, String) async throws -> Void) async throws {
-    let directory = NSTemporaryDirectory() + "factor-\(UUID().uuidString)"
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    try PrivateFile.makeDirectory(directory)
-    try await body(try open(directory), directory)
-  }
-
-  private func open(_ directory: String) throws -> AuthServer {
-    try AuthServer(
-      dataDirectory: directory, clusterName: "test", publicAddress: "localhost:3080",
-      audit: AuditLog(path: directory + "/events.log"))
-  }
-
   private func link(_ invite: Invite) -> String { String(invite.url.split(separator: "/").last ?? "") }
 
   /// The app's side: decodes what the link offers and computes codes by itself.
@@ -198,7 +185,7 @@ private let password = "correct horse battery staple"
     try PrivateFile.makeDirectory(directory)
     let secret: Secret
     do {
-      let server = try open(directory)
+      let server = try openServer(directory)
       secret = try enrol(server, try server.addUser(UserListing(name: "fay", roles: [], traits: [:]), by: "test"))
     }
     for file in try FileManager.default.contentsOfDirectory(atPath: directory) where file.hasPrefix("state.sqlite") {
@@ -209,11 +196,11 @@ private let password = "correct horse battery staple"
     let path = directory + "/second_factor.key"
     let key = try PrivateFile.read(path)
     try PrivateFile.write(Data(repeating: 7, count: 32).base64EncodedString(), to: path)
-    #expect(throws: AuthError.self) { try open(directory) }
+    #expect(throws: AuthError.self) { try openServer(directory) }
     try FileManager.default.removeItem(atPath: path)
-    #expect(throws: AuthError.self) { try open(directory) }
+    #expect(throws: AuthError.self) { try openServer(directory) }
     try PrivateFile.write(key, to: path)
-    let server = try open(directory)
+    let server = try openServer(directory)
     #expect(await login(server, "fay", password, otp: TOTP.code(secret, step: TOTP.step(at: Date()))) == nil)
   }
 }
