@@ -68,6 +68,9 @@ let package = Package(
         logging,
       ]),
 
+    .target(
+      name: "Doctor", dependencies: ["CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", x509]),
+
     // Small things without dependencies, for the control plane and the tools.
     .target(name: "QRCode"),
     .target(name: "ResourceFilter"),

@@ -32,6 +32,12 @@ public struct BackendMessageReader: Sendable {
     buffer.append(contentsOf: bytes)
   }
 
+  /// As above, for bytes that are at hand as an array.
+  public mutating func append(_ bytes: [UInt8]) throws(WireError) {
+    let outcome = bytes.withUnsafeBytes { bytes in Result { () throws(WireError) in try append(bytes) } }
+    try outcome.get()
+  }
+
   /// The next complete message, or `nil`.
   public mutating func next() throws(WireError) -> Message? {
     guard buffer.count - start >= 5 else { return nil }

@@ -2,6 +2,38 @@
 public enum Encode {
   public static func sslRequest() -> [UInt8] { untyped([80_877_103]) }
 
+  /// A startup packet of protocol 3.0.
+  ///
+  /// - Throws: 22023 for a text with a NUL in it, 54000 if the packet is longer than PostgreSQL takes.
+  public static func startup(
+    user: String, database: String, parameters: [(name: String, value: String)] = []
+  ) throws(WireError) -> [UInt8] {
+    try startup(
+      ([("user", user), ("database", database)] + parameters).map { (Array($0.0.utf8), Array($0.1.utf8)) })
+  }
+
+  /// As above, from the pairs' bytes.
+  static func startup(_ pairs: [(name: [UInt8], value: [UInt8])]) throws(WireError) -> [UInt8] {
+    var body: [UInt8] = []
+    body.append(uint32: 3 << 16)
+    for (name, value) in pairs {
+      guard !name.contains(0), !value.contains(0) else {
+        throw WireError(.invalidParameter, "a startup parameter holds a NUL byte")
+      }
+      body += name + [0] + value + [0]
+    }
+    body.append(0)
+    guard body.count + 4 <= StartupPacket.maximumLength else {
+      throw WireError(.programLimit, "the startup parameters are too long for the database")
+    }
+    var packet: [UInt8] = []
+    packet.append(uint32: UInt32(body.count + 4))
+    return packet + body
+  }
+
+  /// A simple query.
+  public static func query(_ text: String) -> [UInt8] { message("Q", Array(text.utf8) + [0]) }
+
   public static func cancelRequest(processID: UInt32, secret: [UInt8]) -> [UInt8] {
     var packet: [UInt8] = []
     packet.append(uint32: UInt32(clamping: 12 + secret.count))

@@ -78,8 +78,6 @@ public struct StartupParameters: Sendable {
   ///
   /// - Parameter replication: pass the client's wish for replication on (a role allowed it).
   public func relayed(user: String, database: String, replication: Bool = false) throws(WireError) -> [UInt8] {
-    var body: [UInt8] = []
-    body.append(uint32: 3 << 16)
     let own: [(name: [UInt8], value: [UInt8])] = [
       (Array("user".utf8), Array(user.utf8)), (Array("database".utf8), Array(database.utf8)),
     ]
@@ -88,18 +86,6 @@ public struct StartupParameters: Sendable {
       !replaced.contains(pair.name) && !pair.name.starts(with: Self.protocolOptionPrefix)
         && (replication || pair.name != Array("replication".utf8))
     }
-    for (name, value) in own + passed {
-      guard !name.contains(0), !value.contains(0) else {
-        throw WireError(.invalidParameter, "a startup parameter holds a NUL byte")
-      }
-      body += name + [0] + value + [0]
-    }
-    body.append(0)
-    guard body.count + 4 <= StartupPacket.maximumLength else {
-      throw WireError(.programLimit, "the startup parameters are too long for the database")
-    }
-    var packet: [UInt8] = []
-    packet.append(uint32: UInt32(body.count + 4))
-    return packet + body
+    return try Encode.startup(own + passed)
   }
 }
