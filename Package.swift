@@ -84,10 +84,13 @@ let package = Package(
       ]),
     .target(
       name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+    .systemLibrary(
+      name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .target(name: "StateStore", dependencies: ["CLibPQ", "TextForms", grdb, logging]),
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "TextForms", cryptoExtras, grdb,
+        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "StateStore", "TextForms", cryptoExtras,
         hummingbird, logging,
       ]),
 
@@ -101,7 +104,7 @@ let package = Package(
       dependencies: [
         "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
-        "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
+        "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
       name: "tctl",
@@ -135,6 +138,7 @@ let package = Package(
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
+    .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
