@@ -162,6 +162,7 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
             wanted = json.loads(body)
             self.world.longest_session = wanted.get("session", 43200)
             self.world.password_lifetime = wanted.get("password", PASSWORD_LIFETIME)
+            self.world.passwords.clear()
             return self.answer(200, b"{}")
         target = self.headers.get("X-Amz-Target", "")
         form = {} if target else dict(urllib.parse.parse_qsl(body.decode()))
