@@ -59,13 +59,13 @@ let package = Package(
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
-    .target(name: "AWS", dependencies: ["Secrets", "TextForms", crypto, logging, metrics, httpClient]),
+    .target(
+      name: "AWS", dependencies: ["CPlatform", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
-        "TLS",
-        logging,
+        "AccessControl", "AWS", "Audit", "CPlatform", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor",
+        "Secrets", "TLS", logging,
       ]),
 
     // Small things without dependencies, for the control plane and the tools.
@@ -135,6 +135,7 @@ let package = Package(
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
     .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),

@@ -153,7 +153,7 @@ struct Cluster {
   ) -> DatabaseAuthorizer? {
     guard configuration.isDatabaseEnabled else { return nil }
     return DatabaseAuthorizer(
-      databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
+      databases: databases, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
       checker: { try side.checker(for: $0) }, locks: { try side.locks })

@@ -2,21 +2,6 @@ import Crypto
 import Foundation
 import TextForms
 
-/// An HTTP request to AWS before and after signing.
-public struct AWSRequest: Sendable {
-  public var method: String
-  public var url: URL
-  public var headers: [(name: String, value: String)]
-  public var body: [UInt8]
-
-  public init(method: String, url: URL, headers: [(name: String, value: String)], body: [UInt8]) {
-    self.method = method
-    self.url = url
-    self.headers = headers
-    self.body = body
-  }
-}
-
 /// AWS Signature Version 4 (AWS General Reference, "Create a signed AWS API request").
 public struct SigV4Signer: Sendable {
   public let service: String

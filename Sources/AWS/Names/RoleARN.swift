@@ -14,7 +14,7 @@ public struct RoleARN: Hashable, Sendable, CustomStringConvertible {
   public var databaseUser: String { "IAMR:\(name)" }
 
   public init(partition: String, account: String, path: String = "/", name: String) throws {
-    guard ["aws", "aws-cn", "aws-us-gov"].contains(partition) else {
+    guard Partition(rawValue: partition) != nil else {
       throw AWSError("InvalidParameter", "'\(partition)' is not an AWS partition")
     }
     guard Self.isAccount(account) else {
@@ -45,15 +45,19 @@ public struct RoleARN: Hashable, Sendable, CustomStringConvertible {
 
   /// The role a database user stands for: a bare name belongs to the database's own account and partition, a full ARN
   /// must as well.
-  public static func ofDatabaseUser(_ user: String, account: String, region: String) throws -> RoleARN {
-    let partition = Self.partition(ofRegion: region)
+  ///
+  /// - Parameter mayBeForeign: somebody who may has written that very ARN: it may be of another account or partition.
+  public static func ofDatabaseUser(
+    _ user: String, account: String, region: String, mayBeForeign: Bool = false
+  ) throws -> RoleARN {
+    let partition = Partition(region: region).rawValue
     guard user.hasPrefix("arn:") else { return try RoleARN(partition: partition, account: account, name: user) }
     let role = try RoleARN(user)
-    guard role.account == account, role.partition == partition else {
+    guard mayBeForeign || (role.account == account && role.partition == partition) else {
       throw AWSError(
         "InvalidParameter",
         "role \(role) is of another account or partition than the database (\(partition), \(account))",
-        mend: "Use a role of account \(account).")
+        mend: "Use a role of account \(account); else a role's db_users has to name this ARN in full.")
     }
     return role
   }
@@ -68,11 +72,8 @@ public struct RoleARN: Hashable, Sendable, CustomStringConvertible {
   /// The name in an ARN, which is all of it that the database knows the user by; `nil` if `user` is no ARN of a role.
   public static func name(inDatabaseUser user: String) -> String? { try? RoleARN(user).name }
 
-  static func partition(ofRegion region: String) -> String {
-    region.hasPrefix("cn-") ? "aws-cn" : region.hasPrefix("us-gov-") ? "aws-us-gov" : "aws"
-  }
-
-  static func isAccount(_ text: String) -> Bool {
+  /// Whether `text` is an account's number: twelve digits.
+  public static func isAccount(_ text: String) -> Bool {
     text.utf8.count == 12 && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
   }
 
