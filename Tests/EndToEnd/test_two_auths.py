@@ -201,15 +201,15 @@ def test_any_one_may_be_killed(pair, kind, victim):
 def test_a_lock_made_at_one_ends_sessions_that_the_other_feeds(pair):
     with psycopg.connect(pair.redshift.dsn, autocommit=True) as connection:
         connection.execute("select 1")
-        pair.at(1, "tctl", "lock", "--user=alice", "--ttl=1m")
+        output = pair.at(1, "tctl", "lock", "--user=alice", "--ttl=1m")
         began = time.monotonic()
         with pytest.raises(psycopg.OperationalError):
             while time.monotonic() - began < 10:
                 connection.execute("select 1")
                 time.sleep(0.05)
         assert time.monotonic() - began < 3
-    lock = re.search(r"lock/([\w-]+)|name: ([\w-]+)", pair.at(0, "tctl", "get", "locks"))
-    pair.at(0, "tctl", "rm", f"lock/{lock.group(1) or lock.group(2)}")
+    name = re.search(r'name "(\S+)"', output).group(1)
+    pair.at(0, "tctl", "rm", f"lock/{name}")
     wait_until(lambda: works(pair, 0), "access after the lock")
 
 
