@@ -61,6 +61,7 @@ let package = Package(
     .target(name: "AccessControl"),
     .target(
       name: "AWS", dependencies: ["CPlatform", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -99,7 +100,7 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
         "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
@@ -132,6 +133,7 @@ let package = Package(
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
     .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
