@@ -100,7 +100,8 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
         "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),

@@ -62,8 +62,11 @@ public struct TargetNeeds: Sendable {
   let direct: [AccessNeed]
 
   public init(_ needs: [AccessNeed], of target: BootstrapTarget) {
-    self.target = target
     let through = needs.filter { $0.assumeRole.map(target.isRole) ?? false }
+    // The configuration knows the role's path, which a name alone does not tell.
+    self.target = BootstrapTarget(
+      identity: target.identity, account: target.account, partition: target.partition,
+      arn: target.arn ?? through.first?.assumeRole?.description)
     isAssumed = !through.isEmpty
     direct = isAssumed ? through : needs.filter { $0.assumeRole == nil }
     let hops = isAssumed ? [] : needs.compactMap { need in need.assumeRole.map { ($0, need.externalID) } }

@@ -106,7 +106,8 @@ public struct BootstrapPlan: Sendable {
     }
     guard owner == target.tagValue else {
       throw BootstrapError(
-        "the policy \(policy.arn) was made for \(owner); changing it would change what that may do", mend: "\(otherName).")
+        "the policy \(policy.arn) was made for \(owner); changing it would change what that may do",
+        mend: "\(otherName).")
     }
     guard PolicyDocument(json: found.document) != policy.document else { return [] }
     let isFull = found.versions.count >= maximumVersions
@@ -119,7 +120,8 @@ public struct BootstrapPlan: Sendable {
     let documents = policies.filter { policy in steps.contains { $0.writes(policy) } }.map { policy in
       "\(Self.sentence(policy.description))\n\(policy.document.json)\n"
     }
-    return (["In account \(target.account ?? "") this will:"] + numbered + [""] + documents + notes.map { "NOTE: \($0)\n" })
+    return
+      (["In account \(target.account ?? "") this will:"] + numbered + [""] + documents + notes.map { "NOTE: \($0)\n" })
       .joined(separator: "\n")
   }
 

@@ -26,7 +26,8 @@ public struct Bootstrapper: Sendable {
     let identity = try await sts.callerIdentity(found.credentials)
     // The root user may make policies, though none can be attached to it.
     let parts = identity.arn.split(separator: ":").map(String.init)
-    guard let partition = parts.count > 1 ? Partition(rawValue: parts[1]) : nil, RoleARN.isAccount(identity.account) else {
+    guard let partition = parts.count > 1 ? Partition(rawValue: parts[1]) : nil, RoleARN.isAccount(identity.account)
+    else {
       throw AWSError("InvalidResponse", "STS says that the caller is '\(identity.arn)', which is not understood")
     }
     iam = IAMClient(environment: environment, credentials: found.credentials, partition: partition)
@@ -60,7 +61,8 @@ public struct Bootstrapper: Sendable {
         mend: "Run this with credentials of its account.")
     }
     guard let details = try await iam.details(of: wanted.identity) else {
-      throw BootstrapError("there is no \(wanted.description) in account \(caller.account ?? "")", mend: "Create it first.")
+      throw BootstrapError(
+        "there is no \(wanted.description) in account \(caller.account ?? "")", mend: "Create it first.")
     }
     guard wanted.arn == nil || wanted.arn == details.arn else {
       throw BootstrapError("\(wanted.description) has the ARN \(details.arn), not \(wanted.arn ?? "")")
@@ -110,7 +112,8 @@ public struct Bootstrapper: Sendable {
       target: target, permissions: (permissions, await look(permissions.arn)),
       boundary: (boundary, await look(boundary.arn)),
       found: .init(
-        attached: await iam.attachedPolicies(of: target.identity), inline: await iam.inlinePolicies(of: target.identity),
+        attached: await iam.attachedPolicies(of: target.identity),
+        inline: await iam.inlinePolicies(of: target.identity),
         boundary: await iam.details(of: target.identity)?.boundary), attaches: attaches)
   }
 

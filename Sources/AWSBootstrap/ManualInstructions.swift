@@ -39,7 +39,11 @@ public struct ManualInstructions: Sendable {
         + "allowed, whatever else is attached.\n")
     steps += trustSteps
     let numbered = steps.enumerated().map { "\($0.offset + 1). \($0.element)" }
-    return (["Permissions of \(targetWords)" + (needs.isAssumed ? ", for \(needs.names.joined(separator: ", ")):" : ":") + "\n"]
+    return
+      ([
+        "Permissions of \(targetWords)" + (needs.isAssumed ? ", for \(needs.names.joined(separator: ", ")):" : ":")
+          + "\n"
+      ]
       + numbered + notes).joined(separator: "\n")
   }
 

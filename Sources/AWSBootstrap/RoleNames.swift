@@ -1,5 +1,5 @@
-import Foundation
 import AWS
+import Foundation
 
 /// `--assumes-roles`: names and ARNs of roles, comma-separated. Both may be patterns with `*` and `?`, as IAM understands them.
 public struct RoleNames: Sendable {

@@ -26,7 +26,8 @@ struct DatabaseBootstrap: AsyncParsableCommand {
   @Option(help: "Name or ARN of the role to attach to; default: the identity of the AWS credentials.")
   var attachToRole: String?
   @Option(help: "Name or ARN of the user to attach to.") var attachToUser: String?
-  @Option(help: "Roles that database users stand for, names or ARNs, comma-separated; default: those that trust the target.")
+  @Option(
+    help: "Roles that database users stand for, names or ARNs, comma-separated; default: those that trust the target.")
   var assumesRoles: String?
 
   func validate() throws {
@@ -49,7 +50,8 @@ struct DatabaseBootstrap: AsyncParsableCommand {
   }
 
   private func readNeeds() throws -> [AccessNeed] {
-    guard let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment) else {
+    guard let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment)
+    else {
       throw Failure("there is no /etc/teleport.yaml; name the configuration with -c")
     }
     let needs = try TeleportConfiguration.load(path: path).databases.compactMap { database -> AccessNeed? in

@@ -11,7 +11,8 @@ struct DatabaseConfigureAWS: ParsableCommand {
 
 /// Whose permissions, and for what.
 struct IAMOptions: ParsableArguments {
-  @Option(name: [.customShort("r"), .long], help: "Kinds of databases, of redshift and redshift-serverless, comma-separated.")
+  @Option(
+    name: [.customShort("r"), .long], help: "Kinds of databases, of redshift and redshift-serverless, comma-separated.")
   var types: String
   @Option(help: "Name or ARN of the role to attach to.") var role: String?
   @Option(help: "Name or ARN of the user to attach to.") var user: String?
@@ -46,7 +47,8 @@ struct IAMOptions: ParsableArguments {
 
 struct DatabasePrintIAM: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "print-iam", abstract: "Print the policies and how to use them; needs no AWS but for roles without ARN.")
+    commandName: "print-iam",
+    abstract: "Print the policies and how to use them; needs no AWS but for roles without ARN.")
 
   @OptionGroup var options: IAMOptions
   @Flag(help: "Print the policy document only.") var policy = false

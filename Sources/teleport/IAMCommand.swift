@@ -87,7 +87,8 @@ struct IAMCommand {
 
   private func ask() throws -> Bool {
     guard isatty(STDIN_FILENO) == 1 else {
-      throw Failure("there is nobody to ask: stdin is not a terminal; nothing has been changed (agree beforehand with --confirm)")
+      throw Failure(
+        "there is nobody to ask: stdin is not a terminal; nothing has been changed (agree beforehand with --confirm)")
     }
     let answer = try Prompt.ask("Go ahead? [y/N] ", isShown: true, mend: "Agree beforehand with --confirm.")
     return ["y", "yes"].contains(answer.revealText()?.lowercased())

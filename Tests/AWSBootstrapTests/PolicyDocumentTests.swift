@@ -55,7 +55,10 @@ struct PolicyDocumentTests {
 
   @Test(arguments: [
     (#"{"Effect": "Allow", "Principal": {"AWS": "ARN"}, "Action": "sts:AssumeRole"}"#, true),
-    (#"[{"Effect": "Allow", "Principal": {"AWS": ["other", "ARN"]}, "Action": ["sts:TagSession", "sts:AssumeRole"]}]"#, true),
+    (
+      #"[{"Effect": "Allow", "Principal": {"AWS": ["other", "ARN"]}, "Action": ["sts:TagSession", "sts:AssumeRole"]}]"#,
+      true
+    ),
     (#"{"Effect": "Allow", "Principal": {"AWS": "ARN", "Service": "ec2.amazonaws.com"}, "Action": "sts:*"}"#, true),
     (#"{"Effect": "Deny", "Principal": {"AWS": "ARN"}, "Action": "sts:AssumeRole"}"#, false),
     (#"{"Effect": "Allow", "Principal": {"AWS": "ARN2"}, "Action": "sts:AssumeRole"}"#, false),

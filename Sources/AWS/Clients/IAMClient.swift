@@ -44,6 +44,11 @@ public struct IAMClient: Sendable {
   public struct PolicyVersion: Sendable {
     public let id: String
     public let isDefault: Bool
+
+    public init(id: String, isDefault: Bool) {
+      self.id = id
+      self.isDefault = isDefault
+    }
   }
 
   private let environment: AWSEnvironment
