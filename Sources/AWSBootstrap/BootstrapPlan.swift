@@ -98,7 +98,7 @@ public struct BootstrapPlan: Sendable {
     _ policy: ManagedPolicy, over found: ManagedPolicy.Found?, for target: BootstrapTarget
   ) throws -> [BootstrapStep] {
     guard let found else { return [.create(policy)] }
-    let otherName = "Choose another name with --policy-name (--name of create-iam)"
+    let otherName = "Choose another name with --policy-name, or --name of create-iam"
     guard let owner = found.tags[tagKey] else {
       throw BootstrapError(
         "there is a policy \(policy.arn) that was not made by this command, and stays as it is",

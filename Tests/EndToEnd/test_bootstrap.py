@@ -1,11 +1,14 @@
 """teleport db configure bootstrap and aws print-iam|create-iam against IAM as moto keeps it, then sessions that its policies
 allow or not (Tests/AWSEmulator/iam.py)."""
 
+import asyncio
 import json
 import os
+import ssl
 import subprocess
 import tempfile
 
+import asyncpg
 import boto3
 import pexpect
 import psycopg
@@ -77,9 +80,15 @@ class IAMCluster(Cluster):
         return self.iam.get_role(RoleName=role)["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
 
     def refusal(self, database):
-        with pytest.raises(psycopg.OperationalError) as failure:
-            psycopg.connect(database.dsn)
-        return failure.value, str(failure.value)
+        """What the database's client is told: SQLSTATE, message, hint."""
+        environment = database.environment
+        context = ssl.create_default_context(cafile=environment["PGSSLROOTCERT"])
+        context.load_cert_chain(environment["PGSSLCERT"], environment["PGSSLKEY"])
+        with pytest.raises(asyncpg.PostgresError) as failure:
+            asyncio.run(asyncpg.connect(
+                host=environment["PGHOST"], port=environment["PGPORT"], user=environment["PGUSER"],
+                database=environment["PGDATABASE"], ssl=context))
+        return failure.value.sqlstate, failure.value.message, failure.value.hint
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +249,18 @@ def test_the_credentials_own_identity_is_the_target_without_an_option(aws):
     assert aws.attached() == ["DatabaseAccess"] and aws.boundary() == POLICY + "DatabaseAccessBoundary"
 
 
+def test_roles_are_looked_for_on_every_page(aws):
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:role/lonely"}, "Action": "sts:AssumeRole"}]})
+    names = [f"user-{number:03}" for number in range(120)]
+    for name in names:
+        aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    ok(aws.bootstrap("--attach-to-role", "lonely", "--confirm"))
+    assert aws.statements("DatabaseAccess")["AssumeRoles"] == [
+        "arn:aws:iam::123456789012:role/team/middle", *(f"arn:aws:iam::123456789012:role/{name}" for name in names)]
+    assert aws.counters()["ListRoles"] == 3
+
+
 def test_manual_mode_asks_nobody(aws):
     before = aws.counters()
     text = ok(aws.bootstrap("--manual", "--attach-to-role", NODE, keys={"AWS_EC2_METADATA_DISABLED": "true"}))
@@ -296,10 +317,12 @@ def test_bootstrap_opens_and_detaching_shuts(aws):
     chained = aws.database(aws.home, name="chained", user="behind-middle")
     aws.forget_logins()
     # The trust policies name the account: the identities' own policies have to allow it.
-    error, text = aws.refusal(delegated)
-    assert "no identity-based policy allows the sts:AssumeRole action" in text
-    assert "role/delegated" in text and "HINT" in text and "sts:AssumeRole" in text.split("HINT")[1]
-    assert "sts:AssumeRole" in aws.refusal(chained)[1]
+    state, message, hint = aws.refusal(delegated)
+    assert state == "28000"
+    assert f"assumed-role/{NODE}" in message and "is not authorized to perform: sts:AssumeRole" in message
+    assert hint.startswith("Allow sts:AssumeRole on arn:aws:iam::123456789012:role/delegated in a permission policy")
+    assert "teleport db configure bootstrap" in hint
+    assert "sts:AssumeRole on arn:aws:iam::123456789012:role/team/middle" in aws.refusal(chained)[2]
 
     ok(aws.bootstrap("--attach-to-role", NODE, "--assumes-roles", f"delegated,{ACCESS}", "--confirm"))
     aws.forget_logins()
@@ -327,8 +350,9 @@ def test_a_boundary_shuts_what_policies_open_until_it_is_bootstrapped(aws):
     aws.iam.create_policy_version(PolicyArn=POLICY + "DatabaseAccessBoundary", SetAsDefault=True, PolicyDocument=json.dumps({
         "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}))
     aws.forget_logins()
-    text = aws.refusal(access)[1]
-    assert "no permissions boundary allows the sts:AssumeRole action" in text and "boundary" in text.split("HINT")[1]
+    state, message, hint = aws.refusal(access)
+    assert state == "28000" and "no permissions boundary allows the sts:AssumeRole action" in message
+    assert hint.startswith(f"Allow sts:AssumeRole on arn:aws:iam::123456789012:role/{ACCESS} in the permissions boundary")
     assert "update the boundary DatabaseAccessBoundary" in ok(aws.bootstrap("--attach-to-role", NODE, "--confirm"))
     aws.forget_logins()
     assert connects_as(access) == f"IAMR:{ACCESS}"
@@ -338,8 +362,9 @@ def test_the_users_role_lacks_the_permission_on_the_workgroup(aws):
     ok(aws.bootstrap("--attach-to-role", NODE, "--assumes-roles", "without-permission", "--confirm"))
     database = aws.database(aws.home, user="without-permission")
     aws.forget_logins()
-    text = aws.refusal(database)[1]
-    assert "redshift-serverless:GetCredentials" in text and "redshift-serverless:GetCredentials" in text.split("HINT")[1]
+    state, message, hint = aws.refusal(database)
+    assert state == "28000" and "not authorized to perform: redshift-serverless:GetCredentials" in message
+    assert "redshift-serverless:GetCredentials on workgroup 'some-workgroup'" in hint
 
 
 def test_a_user_as_the_services_identity(aws):

@@ -89,7 +89,8 @@ public struct IAMClient: Sendable {
 
   /// ListRoles: all of the account.
   public func roles() async throws -> [Role] {
-    try await pages("ListRoles", [("MaxItems", "1000")]) { answer in
+    // A trust policy may have 12 KiB in this encoding, and an answer 1 MiB.
+    try await pages("ListRoles", [("MaxItems", "50")]) { answer in
       answer.list("Roles").compactMap { role in
         guard let arn = role.value("Arn"), let trust = role.value("AssumeRolePolicyDocument")?.removingPercentEncoding
         else { return nil }
