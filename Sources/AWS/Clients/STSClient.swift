@@ -82,8 +82,8 @@ public struct STSClient: Sendable {
     ] where refusal.message.contains(blamed) {
       return "Allow sts:AssumeRole on \(role) in \(policy) of the caller; 'teleport db configure bootstrap' does that."
     }
-    return "The trust policy of \(role) must name the caller as Principal for sts:AssumeRole, and the caller's permissions "
-      + "(and its boundary) must allow sts:AssumeRole on it."
+    return "The trust policy of \(role) must name the caller as Principal for sts:AssumeRole, and the caller's "
+      + "permissions (and its boundary) must allow sts:AssumeRole on it."
   }
 
   private static func credentials(_ answer: XMLTree) throws -> AWSCredentials {
