@@ -135,6 +135,7 @@ let package = Package(
     .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
+    .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),

@@ -61,7 +61,6 @@ public struct DatabaseConfiguration: Sendable {
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
-    hasAWS = aws != nil
     region = try aws?.string("region")
     accountID = try aws?.string("account_id")
     assumeRoleARN = try aws?.string("assume_role_arn")
@@ -72,6 +71,7 @@ public struct DatabaseConfiguration: Sendable {
     let cluster = try aws?.section("redshift")
     try cluster?.allow(["cluster_id"])
     clusterID = try cluster?.string("cluster_id")
+    hasAWS = [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
     if let aws, workgroup != nil, clusterID != nil {
       throw aws.complaint("redshift", "and redshift_serverless exclude each other: a database is of one of them")
     }

@@ -40,12 +40,13 @@ public final class RedshiftAuthenticator: Sendable {
   ) async throws -> (credentials: DatabaseCredentials, isCached: Bool) {
     let key = Key(login: login, sessionName: SessionName.make(userName))
     do {
-      let (credentials, origin) = try await logins.value(for: key, isRejected: { $0.password === rejected }) {
-        [environment, roles] in
+      let make: ExpiringCache<Key, DatabaseCredentials>.Make = { [environment, roles] in
         let made = try await Self.make(key, environment, roles)
         return .init(
           made, Validity(until: made.expiration, from: environment.clock.now, suggested: made.nextRefresh))
       }
+      let (credentials, origin) = try await logins.value(
+        for: key, isRejected: { $0.password === rejected }, make: make)
       if origin == .kept { hits.increment() } else { Self.counter(origin.rawValue).increment() }
       return (credentials, origin != .made)
     } catch {
