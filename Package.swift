@@ -61,6 +61,7 @@ let package = Package(
     .target(name: "AccessControl"),
     .target(
       name: "AWS", dependencies: ["CPlatform", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -102,7 +103,8 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
@@ -135,6 +137,7 @@ let package = Package(
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
     .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(

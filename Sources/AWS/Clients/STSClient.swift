@@ -57,9 +57,7 @@ public struct STSClient: Sendable {
       return try Self.credentials(
         await caller.call(.sts, "AssumeRole", session.parameters, region: region, credentials: credentials))
     } catch let error as AWSError where error.code == "AccessDenied" {
-      throw error.mended(
-        "The trust policy of \(session.role) must name the caller as Principal for sts:AssumeRole, and the caller's "
-          + "permissions (and its boundary) must allow sts:AssumeRole on it.")
+      throw error.mended(Self.mend(error, session.role))
     }
   }
 
@@ -74,6 +72,18 @@ public struct STSClient: Sendable {
         "The trust policy of \(session.role) must name the token's provider as Principal for "
           + "sts:AssumeRoleWithWebIdentity, with conditions that the token meets.")
     }
+  }
+
+  /// What to change, as far as AWS says which of the policies is to blame.
+  private static func mend(_ refusal: AWSError, _ role: RoleARN) -> String {
+    for (blamed, policy) in [
+      ("no identity-based policy allows", "a permission policy"),
+      ("no permissions boundary allows", "the permissions boundary"),
+    ] where refusal.message.contains(blamed) {
+      return "Allow sts:AssumeRole on \(role) in \(policy) of the caller; 'teleport db configure bootstrap' does that."
+    }
+    return "The trust policy of \(role) must name the caller as Principal for sts:AssumeRole, and the caller's "
+      + "permissions (and its boundary) must allow sts:AssumeRole on it."
   }
 
   private static func credentials(_ answer: XMLTree) throws -> AWSCredentials {
