@@ -83,7 +83,8 @@ let package = Package(
         "ControlAPI", "PKI", "Secrets", "TextForms", argumentParser, httpClient, nioTLS, yams,
       ]),
     .target(
-      name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+      name: "ClusterMember",
+      dependencies: ["AccessControl", "Audit", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
     .target(
       name: "AuthService",
       dependencies: [

@@ -16,6 +16,8 @@ public final class AuthServer: Sendable {
   public let clusterName: String
   /// Where logins, certificates and changes are recorded.
   public let audit: AuditLog
+  /// Audit logs that other hosts bring.
+  let hostLogs: HostLogs
   let state: ClusterState
   let sealed: SealedSecrets
   let userCA: CertificateAuthority
@@ -41,9 +43,11 @@ public final class AuthServer: Sendable {
   /// - Parameters:
   ///   - staticTokens: join tokens of the configuration and the services each is for.
   ///   - hostCertificateLifetime: seconds.
+  ///   - hostLogBounds: how much of other hosts' audit logs is kept.
   public init(
     dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog,
-    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400
+    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400,
+    hostLogBounds: HostLogBounds = HostLogBounds()
   ) throws {
     state = try ClusterState(dataDirectory: dataDirectory)
     self.staticTokens = Dictionary(staticTokens.map { (OneTimeSecret.hash($0.token), $0.services) }) { $0.union($1) }
@@ -53,6 +57,8 @@ public final class AuthServer: Sendable {
     sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
     self.publicAddress = publicAddress
     self.audit = audit
+    hostLogs = HostLogs(
+      directory: (audit.path as NSString).deletingLastPathComponent + "/hosts", bounds: hostLogBounds, audit: audit)
     let stored = try state.database.write { database -> String in
       if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") {
         return name

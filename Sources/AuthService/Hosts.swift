@@ -199,6 +199,15 @@ extension AuthServer {
     }
   }
 
+  /// IDs of the hosts that offer databases now.
+  func liveHosts() throws -> Set<String> {
+    try state.database.read { database in
+      try String.fetchSet(
+        database, sql: "SELECT DISTINCT host FROM host_database WHERE expires > ?",
+        arguments: [Date().timeIntervalSince1970])
+    }
+  }
+
   /// All databases that hosts offer now, each name once.
   func databases() throws -> [DatabaseRecord] {
     let texts = try state.database.read { database in

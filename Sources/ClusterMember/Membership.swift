@@ -51,7 +51,7 @@ public final class Membership: Sendable {
   private let options: Options
   private let store: HostStore
   private let state: Mutex<State>
-  private let logger = Logger(label: "member")
+  let logger = Logger(label: "member")
 
   /// Joins, or takes up a membership of an earlier run.
   ///
@@ -177,7 +177,7 @@ public final class Membership: Sendable {
     }
   }
 
-  private func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
+  func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
     let (credentials, authorities) = state.withLock { ($0.credentials, $0.authorities) }
     return try await Self.with(try Self.client(options.server, credentials, authorities), body)
   }
@@ -201,7 +201,7 @@ public final class Membership: Sendable {
   }
 
   /// Repeats `step` for ever; after failures with growing, jittered pauses.
-  private func keep(_ what: String, _ step: () async throws -> Void) async throws {
+  func keep(_ what: String, _ step: () async throws -> Void) async throws {
     var failures = 0
     while true {
       try Task.checkCancellation()
