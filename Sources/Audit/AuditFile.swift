@@ -216,7 +216,9 @@ final class AuditFile {
 
   /// Takes back what was appended beyond `size`.
   func cut(to size: Int) throws {
-    guard ftruncate(descriptor, off_t(size)) == 0 else { throw AuditError.system("cannot mend \(files.current)", errno) }
+    guard ftruncate(descriptor, off_t(size)) == 0 else {
+      throw AuditError.system("cannot mend \(files.current)", errno)
+    }
     self.size = size
   }
 

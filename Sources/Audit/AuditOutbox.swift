@@ -78,6 +78,7 @@ public final class AuditOutbox: Sendable {
     let (first, path) = all[index]
     var found = Place(cursor: AuditCursor(file: first, offset: 0), sequence: head.sequence, isBroken: false)
     var last = 0
+    var isFollowed = index < all.count - 1
     if first <= head.sequence {
       try AuditReader.withFile(path) { descriptor, size in
         var offset = 0
@@ -94,12 +95,15 @@ public final class AuditOutbox: Sendable {
             }
             return false
           }
-          if isFound { break }
+          if isFound {
+            isFollowed = true
+            break
+          }
         }
         found.cursor = AuditCursor(file: first, offset: offset)
       }
-      // A file that follows has what comes after, or the hole is this log's own.
-      if last < head.sequence, index == all.count - 1 { throw try behind(head, last: last) }
+      // With records behind it, the hole is this log's own.
+      if last < head.sequence, !isFollowed { throw try behind(head, last: last) }
     }
     place.withLock { $0 = found }
   }

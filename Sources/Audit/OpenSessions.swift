@@ -95,7 +95,11 @@ struct OpenSessions {
       guard size > 0, size <= Self.largestCheckpoint else { return }
       try AuditReader.read(descriptor, at: 0, count: size).withUnsafeBytes { bytes in
         for (index, line) in Lines(bytes).enumerated() {
-          if index == 0 { place = AuditCursor(String(decoding: line, as: UTF8.self)) } else if place != nil { note(line) }
+          if index == 0 {
+            place = AuditCursor(String(decoding: line, as: UTF8.self))
+          } else if place != nil {
+            note(line)
+          }
         }
       }
     }

@@ -104,7 +104,8 @@ final class HostLogs: Sendable {
   }
 
   private func report(_ problem: String, _ host: HostIdentity) {
-    logger.error("an audit log that was shipped has a fault", metadata: ["host": "\(host.hostID)", "fault": "\(problem)"])
+    logger.error(
+      "an audit log that was shipped has a fault", metadata: ["host": "\(host.hostID)", "fault": "\(problem)"])
     var event = AuditEvent("audit.fault", code: "SPA05W")
     event.clusterName = host.clusterName
     event.name = host.hostID

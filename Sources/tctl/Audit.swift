@@ -92,7 +92,8 @@ struct EventChoice: ParsableArguments {
 
   var parameters: [(String, String)] {
     get throws {
-      [("event", event), ("user", user), ("db", db), ("query_text", queryText), ("host", host)].compactMap { name, value in
+      [("event", event), ("user", user), ("db", db), ("query_text", queryText), ("host", host)].compactMap {
+        name, value in
         value.map { (name, $0) }
       }
     }

@@ -5,6 +5,7 @@ import signal
 import time
 
 import psycopg
+import pytest
 
 from conftest import USER, wait_until
 from test_audit_shipping import apart, database, host_id  # noqa: F401
@@ -25,7 +26,7 @@ def test_sessions_of_a_single_process_show_at_once(cluster, redshift):
         assert abs(time.time() - time.mktime(time.strptime(session["started"][:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 60
         text = cluster.run("tctl", "sessions", "ls")
         assert session["id"] in text and "Client" in text
-        assert f"id: {session['id']}" in cluster.run("tctl", "sessions", "ls", "--format=yaml")
+        assert f'"id": "{session["id"]}"' in cluster.run("tctl", "sessions", "ls", "--format=yaml")
     wait_until(lambda: session["id"] not in {one["id"] for one in sessions(cluster)}, "the end to show", seconds=5)
 
 
@@ -39,6 +40,25 @@ def test_users_see_their_own(cluster, redshift):
         seen = json.loads(cluster.run("tsh", "sessions", "ls", "--format=json", home=home))
         assert {session["user"] for session in seen} == {"sam"} and len(seen) == 1
         assert {"alice", "sam"} <= {session["user"] for session in sessions(cluster)}
+
+
+def test_one_session_is_ended(cluster, redshift):
+    before = {session["id"] for session in sessions(cluster)}
+    with psycopg.connect(redshift.dsn, autocommit=True) as one, psycopg.connect(redshift.dsn, autocommit=True) as other:
+        one.execute("select 1")
+        other.execute("select 1")
+        ids = [session["id"] for session in sessions(cluster) if session["id"] not in before]
+        assert len(ids) == 2
+        cluster.run("tctl", "sessions", "rm", ids[0], "--message=enough")
+        with pytest.raises(psycopg.errors.AdminShutdown, match="enough"):
+            for _ in range(100):
+                one.execute("select 1")
+                time.sleep(0.02)
+        assert other.execute("select 1").fetchone() == (1,)
+    with psycopg.connect(redshift.dsn) as next_one:
+        assert next_one.execute("select 1").fetchone() == (1,)
+    result = cluster.tool("tctl", "sessions", "rm", ids[0])
+    assert result.returncode == 1 and "tctl sessions ls" in result.stderr
 
 
 def test_sessions_of_agents_show_within_two_seconds(apart, database):  # noqa: F811
