@@ -26,6 +26,8 @@ public final class AuthServer: Sendable {
   private let gate = PasswordGate()
   let joinGate = JoinGate()
   let changes = ChangeFeed()
+  /// Databases as they were read last.
+  let records = RecordCache()
   private let observer: RevisionObserver
   /// Hashes of the tokens of the configuration, and the services each is for.
   let staticTokens: [String: Set<String>]

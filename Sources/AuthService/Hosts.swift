@@ -215,6 +215,6 @@ extension AuthServer {
         database, sql: "SELECT json FROM host_database WHERE expires > ? GROUP BY name ORDER BY name",
         arguments: [Date().timeIntervalSince1970])
     }
-    return try texts.map { try JSONDecoder.api.decode(DatabaseRecord.self, from: Data($0.utf8)) }
+    return try records.read(texts)
   }
 }
