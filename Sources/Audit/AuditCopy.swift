@@ -40,6 +40,7 @@ public final class AuditCopy {
     settings.rotatesDaily = false
     (file, head) = try AuditFile.open(files, settings: settings)
     sessions = try OpenSessions.load(files, maximum: Self.maximumSessions)
+    if file.size > 0 { checkpoint() }
   }
 
   /// The host's sessions whose start has arrived and whose end has not.

@@ -47,7 +47,6 @@ final class HostLogs: Sendable {
   }
 
   private let open = Open()
-  private static let maximumOpen = 256
   /// Seconds after which the files are measured again.
   private static let measureInterval: TimeInterval = 30
   /// Holes and changes of one host that are put on record in an hour.
@@ -152,8 +151,8 @@ final class HostLogs: Sendable {
 
   private func copy(_ host: String) throws -> AuditCopy {
     if let copy = open.copies[host] { return copy }
-    // Opening again costs a look at the end of a file: which one goes matters little.
-    if open.copies.count >= Self.maximumOpen, let any = open.copies.keys.first { open.copies[any] = nil }
+    // Only with logs that were removed by hand are there more: the others are opened again.
+    if open.copies.count >= bounds.hosts { open.copies = [:] }
     try PrivateFile.makeDirectory(directory)
     try PrivateFile.makeDirectory("\(directory)/\(host)")
     let copy = try AuditCopy(path: path(host), maximumSize: bounds.each)
@@ -218,7 +217,12 @@ enum HostRecord {
     var code: String
     var time: String
     var uid: String
-    var server_id: String?
+    var serverID: String?
+
+    enum CodingKeys: String, CodingKey {
+      case seq, event, code, time, uid
+      case serverID = "server_id"
+    }
   }
 
   /// - Parameter isForeign: whether another host goes by that ID.
@@ -234,7 +238,7 @@ enum HostRecord {
         "a host that joined for \(host.services.map(\.rawValue).joined(separator: ",")) has no event \(fields.event)",
         hint: "a log that another service wrote belongs elsewhere: move data_dir/log away on that host")
     }
-    if let server = fields.server_id, server != host.hostID, isForeign(server) {
+    if let server = fields.serverID, server != host.hostID, isForeign(server) {
       throw AuthError.forbidden("host \(host.hostID) speaks for host \(server)")
     }
   }
