@@ -4,7 +4,7 @@ Rounds are interleaved; medians and ratios are printed as Markdown. Absolute tim
 Sallyport records every statement, as it does by default. Further peers:
 --audit: a second Sallyport, which records none;
 --paths: proxy and Database Service in processes of their own, joined by a tunnel, and `tsh proxy db --tunnel` before the
-first one. CPU and memory are those of all processes that a session goes through.
+first one. CPU and memory are those of all processes that a session goes through; memory of the local proxy is its own.
 Usage: bench.py [--rounds N] [--seconds S] [--idle N] [--audit] [--paths]
 """
 
@@ -208,7 +208,8 @@ ignore_startup_parameters = extra_float_digits
                     self.note(f"COPY {direction}: proxy CPU s/GB", peer, (cpu_seconds(pids) - before) * 1024 / megabytes)
 
     def idle(self, peer):
-        pids = self.pids[peer]
+        # The other process behind the local proxy had its turn, and keeps what it got then.
+        pids = self.pids[peer][:1] if peer == LOCAL else self.pids[peer]
         if not pids:
             return
         before = resident_kb(pids)
