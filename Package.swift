@@ -84,9 +84,9 @@ let package = Package(
         "ControlAPI", "PKI", "Secrets", "TextForms", argumentParser, httpClient, nioTLS, yams,
       ]),
     .target(
-      name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
-    .systemLibrary(
-      name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+      name: "ClusterMember",
+      dependencies: ["AccessControl", "Audit", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "StateStore", dependencies: ["CLibPQ", "TextForms", grdb, logging]),
     .target(
       name: "AuthService",

@@ -2,8 +2,8 @@ import Foundation
 
 /// A lock: shuts its target out, and ends its running sessions, whatever roles allow.
 ///
-/// The resource has Teleport's shape (`kind: lock`, `version: v2`). `spec.target.db` is Sallyport's own; targets that
-/// could not be enforced here, such as a device, are refused.
+/// The resource has Teleport's shape (`kind: lock`, `version: v2`). `db` and `session` of `spec.target` are Sallyport's
+/// own; targets that could not be enforced here, such as a device, are refused.
 public struct Lock: Codable, Sendable, Equatable {
   /// The kind of the resource.
   public static let kind = "lock"
@@ -28,11 +28,13 @@ public struct Lock: Codable, Sendable, Equatable {
     public var role: String?
     /// Name of a database in the cluster.
     public var db: String?
+    /// ID of a running session.
+    public var session: String?
 
-    enum CodingKeys: String, CodingKey, CaseIterable { case user, role, db }
+    enum CodingKeys: String, CodingKey, CaseIterable { case user, role, db, session }
 
-    public init(user: String? = nil, role: String? = nil, db: String? = nil) {
-      (self.user, self.role, self.db) = (user, role, db)
+    public init(user: String? = nil, role: String? = nil, db: String? = nil, session: String? = nil) {
+      (self.user, self.role, self.db, self.session) = (user, role, db, session)
     }
 
     public init(from decoder: any Decoder) throws {
@@ -41,11 +43,12 @@ public struct Lock: Codable, Sendable, Equatable {
       user = try values.decodeIfPresent(String.self, forKey: .user)
       role = try values.decodeIfPresent(String.self, forKey: .role)
       db = try values.decodeIfPresent(String.self, forKey: .db)
+      session = try values.decodeIfPresent(String.self, forKey: .session)
     }
 
     /// The fields that are set, in words.
     public var fields: [String: String] {
-      [("user", user), ("role", role), ("db", db)].reduce(into: [:]) { $0[$1.0] = $1.1 }
+      [("user", user), ("role", role), ("db", db), ("session", session)].reduce(into: [:]) { $0[$1.0] = $1.1 }
     }
   }
 
@@ -106,7 +109,7 @@ public struct Lock: Codable, Sendable, Equatable {
       throw RoleError("lock name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
     }
     let targets = spec.target.fields
-    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role or db") }
+    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role, db or session") }
     if let wrong = targets.values.first(where: { !Role.isValidName($0) }) {
       throw RoleError("lock target '\(wrong)' is not a valid name")
     }
@@ -125,11 +128,14 @@ public struct Lock: Codable, Sendable, Equatable {
   public func isOver(at time: Date = Date()) -> Bool { expires.map { $0 <= time } ?? false }
 
   /// Whether it shuts this user out, of `database` or, where that is `nil`, of the cluster.
-  public func hits(user: String, roles: [String], database: String?) -> Bool {
+  ///
+  /// - Parameter session: ID of the running session that is in question, if one is.
+  public func hits(user: String, roles: [String], database: String?, session: String? = nil) -> Bool {
     guard !isOver() else { return false }
     let target = spec.target
     return (target.user == nil || target.user == user)
       && (target.role.map { roles.contains($0) } ?? true) && (target.db == nil || target.db == database)
+      && (target.session == nil || target.session == session)
   }
 
   /// What one who is shut out is told.

@@ -29,6 +29,16 @@ enum AuditRecord {
     return nil
   }
 
+  /// The name of the event of a record, which stands right behind its number.
+  static func event(_ line: UnsafeRawBufferPointer) -> Slice<UnsafeRawBufferPointer>? {
+    guard let comma = line.firstIndex(of: UInt8(ascii: ",")) else { return nil }
+    let key = Array("\"event\":\"".utf8)
+    let rest = line[(comma + 1)...]
+    guard rest.starts(with: key) else { return nil }
+    let name = rest.dropFirst(key.count)
+    return name.firstIndex(of: UInt8(ascii: "\"")).map { name[..<$0] }
+  }
+
   /// The digest of the line before, in hex, if the line ends like a record.
   static func previous(_ line: UnsafeRawBufferPointer) -> String? {
     guard line.count > suffixLength else { return nil }
@@ -58,5 +68,19 @@ public struct AuditHead: Sendable, Equatable {
   /// SHA-256 of its line.
   public internal(set) var digest: [UInt8]
 
-  static let origin = AuditHead(sequence: 0, digest: AuditRecord.origin)
+  /// The place before the first record.
+  public static let origin = AuditHead(sequence: 0, digest: AuditRecord.origin)
+
+  init(sequence: Int, digest: [UInt8]) {
+    self.sequence = sequence
+    self.digest = digest
+  }
+
+  /// A place as another host names it; `nil` if it is none.
+  public init?(sequence: Int, digestHex: String) {
+    guard sequence >= 0, let digest = AuditRecord.digest(hex: digestHex) else { return nil }
+    self.init(sequence: sequence, digest: digest)
+  }
+
+  public var digestHex: String { AuditRecord.hex(digest) }
 }

@@ -47,6 +47,8 @@ public struct APIServer: Sendable {
     AdministrationRoutes(auth: auth).add(to: router)
     LockRoutes(auth: auth).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
+    ShippingRoutes(auth: auth).add(to: router)
+    SessionRoutes(auth: auth).add(to: router)
     return router
   }
 }

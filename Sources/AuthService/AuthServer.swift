@@ -16,6 +16,8 @@ public final class AuthServer: Sendable {
   public let clusterName: String
   /// Where logins, certificates and changes are recorded.
   public let audit: AuditLog
+  /// Audit logs that other hosts bring.
+  let hostLogs: HostLogs
   let state: ClusterState
   let sealed: SealedSecrets
   let userCA: CertificateAuthority
@@ -24,6 +26,8 @@ public final class AuthServer: Sendable {
   private let gate = PasswordGate()
   let joinGate = JoinGate()
   let changes: ChangeFeed
+  /// Databases as they were read last.
+  let records = RecordCache()
   /// Hashes of the tokens of the configuration, and the services each is for.
   let staticTokens: [String: Set<String>]
   /// Seconds that a host's certificate is good for.
@@ -41,10 +45,12 @@ public final class AuthServer: Sendable {
   ///   - storage: where the state is; keys stay in `dataDirectory` either way.
   ///   - staticTokens: join tokens of the configuration and the services each is for.
   ///   - hostCertificateLifetime: seconds.
+  ///   - hostLogBounds: how much of other hosts' audit logs is kept.
   public init(
     dataDirectory: String, storage: StateStorage = .sqlite, clusterName: String, publicAddress: String,
     audit: AuditLog,
-    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400
+    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400,
+    hostLogBounds: HostLogBounds = HostLogBounds()
   ) throws {
     let changes = ChangeFeed()
     self.changes = changes
@@ -54,6 +60,8 @@ public final class AuthServer: Sendable {
     sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
     self.publicAddress = publicAddress
     self.audit = audit
+    hostLogs = HostLogs(
+      directory: (audit.path as NSString).deletingLastPathComponent + "/hosts", bounds: hostLogBounds, audit: audit)
     let stored = try state.database.write { database -> String in
       if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") {
         return name

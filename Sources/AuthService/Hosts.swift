@@ -205,6 +205,16 @@ extension AuthServer {
     }
   }
 
+  /// IDs of the hosts that offer databases now.
+  func liveHosts() throws -> Set<String> {
+    let hosts = try state.database.read { database in
+      try String.fetchAll(
+        database, sql: "SELECT DISTINCT host FROM host_database WHERE expires > ?",
+        arguments: [Date().timeIntervalSince1970])
+    }
+    return Set(hosts)
+  }
+
   /// All databases that hosts offer now, each name once.
   func databases() throws -> [DatabaseRecord] {
     let texts = try state.database.read { database in
@@ -212,6 +222,6 @@ extension AuthServer {
         database, sql: "SELECT min(json) FROM host_database WHERE expires > ? GROUP BY name ORDER BY name",
         arguments: [Date().timeIntervalSince1970])
     }
-    return try texts.map { try JSONDecoder.api.decode(DatabaseRecord.self, from: Data($0.utf8)) }
+    return try records.read(texts)
   }
 }

@@ -52,7 +52,7 @@ public final class Membership: Sendable {
   private let store: HostStore
   private let rotation: ServerRotation
   private let state: Mutex<State>
-  private let logger = Logger(label: "member")
+  let logger = Logger(label: "member")
 
   /// Joins, or takes up a membership of an earlier run.
   ///
@@ -183,7 +183,7 @@ public final class Membership: Sendable {
     }
   }
 
-  private func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
+  func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
     let (credentials, authorities) = state.withLock { ($0.credentials, $0.authorities) }
     return try await Self.with(try Self.client(rotation.current, credentials, authorities), body)
   }
@@ -207,7 +207,7 @@ public final class Membership: Sendable {
   }
 
   /// Repeats `step` for ever; after failures with growing, jittered pauses.
-  private func keep(_ what: String, _ step: () async throws -> Void) async throws {
+  func keep(_ what: String, _ step: () async throws -> Void) async throws {
     var failures = 0
     while true {
       try Task.checkCancellation()

@@ -90,6 +90,10 @@ public final class APIClient: Sendable {
   public func post<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("POST", path, try JSONEncoder.api.encode(body)))
   }
+  /// Sends lines as they are and decodes the answer.
+  public func post<Answer: Decodable>(_ path: String, lines: [UInt8]) async throws -> Answer {
+    try decode(try await send("POST", path, Data(lines), type: "application/x-ndjson"))
+  }
   /// Likewise with PUT.
   public func put<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("PUT", path, try JSONEncoder.api.encode(body)))
@@ -114,11 +118,13 @@ public final class APIClient: Sendable {
     }
   }
 
-  private func send(_ method: String, _ path: String, _ body: Data?) async throws -> ByteBuffer {
+  private func send(
+    _ method: String, _ path: String, _ body: Data?, type: String = "application/json"
+  ) async throws -> ByteBuffer {
     var request = HTTPClientRequest(url: base + path)
     request.method = .RAW(value: method)
     if let body {
-      request.headers.add(name: "Content-Type", value: "application/json")
+      request.headers.add(name: "Content-Type", value: type)
       request.body = .bytes(body)
     }
     let (status, answer) = try await exchange(request)

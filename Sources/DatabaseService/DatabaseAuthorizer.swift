@@ -180,6 +180,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     var event = event
     event.sessionID = sessionID
     let recording = queries?.begin(event)
+    var lockable = lockable
+    lockable.id = sessionID
     sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording, lockable: lockable) }
     let remaining = identity.notValidAfter.timeIntervalSinceNow
     let keys = keys

@@ -9,10 +9,12 @@ struct LockableSession {
   /// Name of the database in the cluster.
   let database: String
   let control: SessionControl
+  /// Once it is granted.
+  var id: String?
 
   /// The lock of `locks` that shuts it out, if any.
   func lock(among locks: [Lock]) -> Lock? {
-    locks.first { $0.hits(user: user, roles: roles, database: database) }
+    locks.first { $0.hits(user: user, roles: roles, database: database, session: id) }
   }
 }
 

@@ -13,7 +13,7 @@ struct Tctl: AsyncParsableCommand {
     commandName: "tctl", abstract: "Administer a Sallyport cluster.",
     subcommands: [
       Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Audit.self,
-      LockCommand.self, Version.self,
+      LockCommand.self, Sessions.self, Version.self,
     ])
 }
 

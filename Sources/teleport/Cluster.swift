@@ -70,7 +70,8 @@ struct Cluster {
           spellings: { user, record in
             ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
           }, socketPath: configuration.socketPath)
-      }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port)
+      }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port,
+      shipping: try (side as? Membership).map { (member: $0, outbox: try AuditOutbox(path: audit.path)) })
     try await side.offer(heartbeat(databases))
     try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
       await lifecycle.supervise(running, configuration) { current in
@@ -92,6 +93,7 @@ struct Cluster {
       }
     }
     audit.flush()
+    await services.shipRest()
   }
 
   // MARK: Parts
@@ -105,7 +107,8 @@ struct Cluster {
       clusterName: configuration.clusterName ?? HostPort(publicAddress)?.host ?? "localhost",
       publicAddress: publicAddress, audit: audit,
       staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
-      hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400))
+      hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400),
+      hostLogBounds: hostLogBounds)
     try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled {
       try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
@@ -195,6 +198,13 @@ struct Cluster {
     settings.maximumSize = configuration.auditLog.maximumSize
     settings.maximumFiles = configuration.auditLog.maximumFiles
     return settings
+  }
+
+  private var hostLogBounds: HostLogBounds {
+    var bounds = HostLogBounds()
+    bounds.each = configuration.auditLog.maximumHostSize
+    bounds.all = configuration.auditLog.maximumHostsSize
+    return bounds
   }
 
   /// What records statements, unless the configuration turns that off.

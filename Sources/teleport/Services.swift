@@ -1,4 +1,6 @@
+import Audit
 import AuthService
+import ClusterMember
 import ConfigurationFile
 import ControlAPI
 import DatabaseService
@@ -20,6 +22,11 @@ struct Services: Sendable {
   let authTargets: AuthTargets?
   let contexts: DialContexts
   let port: Port
+  /// On a host whose Auth Service is elsewhere: what brings the audit log there.
+  let shipping: (member: Membership, outbox: AuditOutbox)?
+
+  /// Seconds for the audit records of the last moments, once all else has stopped.
+  private static let shippingLimit = 3.0
 
   private var logger: Logger { Logger(label: "teleport") }
 
@@ -34,6 +41,7 @@ struct Services: Sendable {
       if let diagnostics { group.addTask { try await diagnostics.run() } }
       if let api { try await start(api, in: &group) }
       if let authTargets { group.addTask { try await authTargets.run() } }
+      if let shipping { group.addTask { try await shipping.member.ship(shipping.outbox) } }
       let running = try gateway.start(on: addresses, reactorCount: reactors)
       try await connectAgent(authorizer, running)
       logger.info(
@@ -72,6 +80,11 @@ struct Services: Sendable {
       group.cancelAll()
       logger.info("stopped")
     }
+  }
+
+  /// Ships the audit records that were written while the services stopped.
+  func shipRest() async {
+    if let shipping { await shipping.member.shipRest(shipping.outbox, within: Self.shippingLimit) }
   }
 
   /// Starts the API and waits until it listens; if it ends before, the error is the process's.
