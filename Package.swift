@@ -63,8 +63,8 @@ let package = Package(
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
-        "TLS",
+        "AccessControl", "AWS", "Audit", "ConfigurationFile", "ControlAPI", "Gateway", "PKI", "PostgresWire",
+        "Reactor", "Secrets", "TLS",
         logging,
       ]),
 

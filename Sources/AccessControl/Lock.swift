@@ -28,11 +28,16 @@ public struct Lock: Codable, Sendable, Equatable {
     public var role: String?
     /// Name of a database in the cluster.
     public var db: String?
+    /// ID of a host: itself, if nothing else is set, and what goes on there.
+    public var serverID: String?
 
-    enum CodingKeys: String, CodingKey, CaseIterable { case user, role, db }
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case user, role, db
+      case serverID = "server_id"
+    }
 
-    public init(user: String? = nil, role: String? = nil, db: String? = nil) {
-      (self.user, self.role, self.db) = (user, role, db)
+    public init(user: String? = nil, role: String? = nil, db: String? = nil, serverID: String? = nil) {
+      (self.user, self.role, self.db, self.serverID) = (user, role, db, serverID)
     }
 
     public init(from decoder: any Decoder) throws {
@@ -41,11 +46,12 @@ public struct Lock: Codable, Sendable, Equatable {
       user = try values.decodeIfPresent(String.self, forKey: .user)
       role = try values.decodeIfPresent(String.self, forKey: .role)
       db = try values.decodeIfPresent(String.self, forKey: .db)
+      serverID = try values.decodeIfPresent(String.self, forKey: .serverID)
     }
 
     /// The fields that are set, in words.
     public var fields: [String: String] {
-      [("user", user), ("role", role), ("db", db)].reduce(into: [:]) { $0[$1.0] = $1.1 }
+      [("user", user), ("role", role), ("db", db), ("server_id", serverID)].reduce(into: [:]) { $0[$1.0] = $1.1 }
     }
   }
 
@@ -106,7 +112,7 @@ public struct Lock: Codable, Sendable, Equatable {
       throw RoleError("lock name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
     }
     let targets = spec.target.fields
-    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role or db") }
+    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role, db or server_id") }
     if let wrong = targets.values.first(where: { !Role.isValidName($0) }) {
       throw RoleError("lock target '\(wrong)' is not a valid name")
     }
@@ -124,12 +130,19 @@ public struct Lock: Codable, Sendable, Equatable {
   /// Whether it is over at `time`.
   public func isOver(at time: Date = Date()) -> Bool { expires.map { $0 <= time } ?? false }
 
-  /// Whether it shuts this user out, of `database` or, where that is `nil`, of the cluster.
-  public func hits(user: String, roles: [String], database: String?) -> Bool {
+  /// Whether it shuts this user out, of `database` at the host `server` or, where those are `nil`, of the cluster.
+  public func hits(user: String, roles: [String], database: String?, server: String? = nil) -> Bool {
     guard !isOver() else { return false }
     let target = spec.target
     return (target.user == nil || target.user == user)
       && (target.role.map { roles.contains($0) } ?? true) && (target.db == nil || target.db == database)
+      && (target.serverID == nil || target.serverID == server)
+  }
+
+  /// Whether it shuts a host out as a whole.
+  public func hits(host: String) -> Bool {
+    let target = spec.target
+    return !isOver() && target.serverID == host && target.user == nil && target.role == nil && target.db == nil
   }
 
   /// What one who is shut out is told.

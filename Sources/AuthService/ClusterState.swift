@@ -116,6 +116,23 @@ final class ClusterState: Sendable {
       }
       try createRevisionTriggers(on: ["lock"], database)
     }
+    migrator.registerMigration("rotation: rotations of authorities, and the hosts that were seen") { database in
+      // Those of `authority` issue; the other key pair is trusted besides while a rotation is under way.
+      try database.execute(
+        sql: """
+          CREATE TABLE rotation (
+            kind TEXT NOT NULL PRIMARY KEY, phase TEXT NOT NULL, is_manual INTEGER NOT NULL,
+            since DOUBLE PRECISION NOT NULL, phase_seconds DOUBLE PRECISION NOT NULL, last_rotated DOUBLE PRECISION,
+            certificate TEXT, key BLOB, bridges TEXT)
+          """)
+      try database.execute(
+        sql: """
+          CREATE TABLE host (
+            id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, services TEXT NOT NULL, version TEXT NOT NULL,
+            last_seen DOUBLE PRECISION NOT NULL, certificate_expires DOUBLE PRECISION NOT NULL)
+          """)
+      try createRevisionTriggers(on: ["rotation"], database)
+    }
     return migrator
   }
 }

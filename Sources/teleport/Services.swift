@@ -21,7 +21,23 @@ struct Services: Sendable {
   let contexts: DialContexts
   let port: Port
 
+  private let administrator: AdministratorIdentity
   private var logger: Logger { Logger(label: "teleport") }
+
+  init(
+    configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
+    diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port
+  ) {
+    self.configuration = configuration
+    self.side = side
+    self.auth = auth
+    self.api = api
+    self.diagnostics = diagnostics
+    self.authTargets = authTargets
+    self.contexts = contexts
+    self.port = port
+    administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
+  }
 
   /// Serves until `isOver` returns or a service fails.
   func serve(
@@ -47,10 +63,12 @@ struct Services: Sendable {
           do {
             // First, since whoever locks somebody out waits for it.
             try await authorizer?.applyLocks()
+            try await shutOut(running)
           } catch {
             logger.error("locks could not be applied to running sessions: \(error)")
           }
           do {
+            if let auth { try administrator.refresh(auth) }
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
@@ -59,6 +77,7 @@ struct Services: Sendable {
           }
         }
       }
+      if let auth { group.addTask { try await auth.runRotations() } }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {
@@ -71,6 +90,18 @@ struct Services: Sendable {
       await side.leave()
       group.cancelAll()
       logger.info("stopped")
+    }
+  }
+
+  /// Ends what locked hosts do here, or everything, if this host is one.
+  private func shutOut(_ running: RunningGateway) async throws {
+    if let exclusion = try side.exclusion {
+      logger.error("the cluster has shut this host out: \(exclusion)")
+      return running.endSessions(telling: exclusion)
+    }
+    for lock in try side.locks where !lock.isOver() {
+      guard let host = lock.spec.target.serverID, lock.hits(host: host) else { continue }
+      running.shutOut(agent: host, telling: "the Database Service of the session is \(lock.notice)")
     }
   }
 
@@ -95,13 +126,13 @@ struct Services: Sendable {
       }
       return
     }
-    try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+    try administrator.write(auth)
     group.addTask {
       // The local administrator's certificate lives for a day.
       while true {
         try await Task.sleep(for: .seconds(12 * 3600))
         do {
-          try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+          try administrator.write(auth)
         } catch {
           // Nobody's session depends on it.
           logger.error("the local administrator's certificate is not renewed: \(error)")
@@ -125,17 +156,6 @@ struct Services: Sendable {
           databases: { authorizer.databaseNames },
           resolve: { try Resolver.addresses(host: target.host, port: target.port) })
       })
-  }
-}
-
-/// What lets `tctl` on the Auth Service's host act with full rights.
-enum AdministratorIdentity {
-  static func write(_ auth: AuthServer, in dataDirectory: String) throws {
-    let folder = dataDirectory + "/admin"
-    let identity = try auth.localAdministratorIdentity()
-    try PrivateFile.write(identity.keyPEM, to: folder + "/admin.key")
-    try PrivateFile.write(identity.certificatePEM, to: folder + "/admin.crt")
-    try PrivateFile.write(try auth.hostCAPEM, to: folder + "/ca.pem")
   }
 }
 
