@@ -116,7 +116,7 @@ final class ClusterState: Sendable {
       }
       try createRevisionTriggers(on: ["lock"], database)
     }
-    migrator.registerMigration("rotation: rotations of authorities, and the hosts that were seen") { database in
+    migrator.registerMigration("5: rotations of authorities, and the hosts that were seen") { database in
       // Those of `authority` issue; the other key pair is trusted besides while a rotation is under way.
       try database.execute(
         sql: """
