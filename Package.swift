@@ -65,8 +65,8 @@ let package = Package(
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "CPlatform", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor",
-        "Secrets", "TLS", logging,
+        "AccessControl", "AWS", "Audit", "CPlatform", "ConfigurationFile", "ControlAPI", "Gateway", "PKI",
+        "PostgresWire", "Reactor", "Secrets", "TLS", logging,
       ]),
 
     // Small things without dependencies, for the control plane and the tools.

@@ -30,11 +30,18 @@ public struct Lock: Codable, Sendable, Equatable {
     public var db: String?
     /// ID of a running session.
     public var session: String?
+    /// ID of a host: itself, if nothing else is set, and what goes on there.
+    public var serverID: String?
 
-    enum CodingKeys: String, CodingKey, CaseIterable { case user, role, db, session }
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case user, role, db, session
+      case serverID = "server_id"
+    }
 
-    public init(user: String? = nil, role: String? = nil, db: String? = nil, session: String? = nil) {
-      (self.user, self.role, self.db, self.session) = (user, role, db, session)
+    public init(
+      user: String? = nil, role: String? = nil, db: String? = nil, session: String? = nil, serverID: String? = nil
+    ) {
+      (self.user, self.role, self.db, self.session, self.serverID) = (user, role, db, session, serverID)
     }
 
     public init(from decoder: any Decoder) throws {
@@ -44,11 +51,14 @@ public struct Lock: Codable, Sendable, Equatable {
       role = try values.decodeIfPresent(String.self, forKey: .role)
       db = try values.decodeIfPresent(String.self, forKey: .db)
       session = try values.decodeIfPresent(String.self, forKey: .session)
+      serverID = try values.decodeIfPresent(String.self, forKey: .serverID)
     }
 
     /// The fields that are set, in words.
     public var fields: [String: String] {
-      [("user", user), ("role", role), ("db", db), ("session", session)].reduce(into: [:]) { $0[$1.0] = $1.1 }
+      [("user", user), ("role", role), ("db", db), ("session", session), ("server_id", serverID)].reduce(into: [:]) {
+        $0[$1.0] = $1.1
+      }
     }
   }
 
@@ -109,7 +119,7 @@ public struct Lock: Codable, Sendable, Equatable {
       throw RoleError("lock name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
     }
     let targets = spec.target.fields
-    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role, db or session") }
+    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role, db, session or server_id") }
     if let wrong = targets.values.first(where: { !Role.isValidName($0) }) {
       throw RoleError("lock target '\(wrong)' is not a valid name")
     }
@@ -127,15 +137,25 @@ public struct Lock: Codable, Sendable, Equatable {
   /// Whether it is over at `time`.
   public func isOver(at time: Date = Date()) -> Bool { expires.map { $0 <= time } ?? false }
 
-  /// Whether it shuts this user out, of `database` or, where that is `nil`, of the cluster.
+  /// Whether it shuts this user out, of `database` at the host `server` or, where those are `nil`, of the cluster.
   ///
   /// - Parameter session: ID of the running session that is in question, if one is.
-  public func hits(user: String, roles: [String], database: String?, session: String? = nil) -> Bool {
+  public func hits(
+    user: String, roles: [String], database: String?, session: String? = nil, server: String? = nil
+  ) -> Bool {
     guard !isOver() else { return false }
     let target = spec.target
     return (target.user == nil || target.user == user)
       && (target.role.map { roles.contains($0) } ?? true) && (target.db == nil || target.db == database)
       && (target.session == nil || target.session == session)
+      && (target.serverID == nil || target.serverID == server)
+  }
+
+  /// Whether it shuts a host out as a whole.
+  public func hits(host: String) -> Bool {
+    let target = spec.target
+    return !isOver() && target.serverID == host && target.user == nil && target.role == nil && target.db == nil
+      && target.session == nil
   }
 
   /// What one who is shut out is told.

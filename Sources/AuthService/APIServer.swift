@@ -46,6 +46,7 @@ public struct APIServer: Sendable {
     DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
     LockRoutes(auth: auth).add(to: router)
+    AuthorityRoutes(auth: auth).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
     ShippingRoutes(auth: auth).add(to: router)
     SessionRoutes(auth: auth).add(to: router)
@@ -175,6 +176,7 @@ private struct CallerMiddleware: RouterMiddleware {
     guard let host, host.services.contains(.proxy), host.clusterName == auth.clusterName else {
       throw AuthError.forbidden("only proxies of this cluster may forward connections")
     }
+    try auth.refuseLocked(host: host.hostID)
   }
 
   private func answer(

@@ -1,7 +1,6 @@
 import AccessControl
 import ControlAPI
 import Hummingbird
-import PKI
 
 /// What `tctl` calls. Each route names the verb and resource that the caller's rules must allow.
 struct AdministrationRoutes {
@@ -10,15 +9,10 @@ struct AdministrationRoutes {
   func add(to router: Router<CallContext>) {
     router.get("/v1/status") { request, context in
       _ = try context.identity()
-      let status = ClusterStatus(clusterName: auth.clusterName, version: sallyportVersion, caPins: try auth.pins())
+      let status = ClusterStatus(
+        clusterName: auth.clusterName, version: sallyportVersion, caPins: try auth.pins(),
+        authorities: try auth.authorityStatus())
       return try context.responseEncoder.encode(status, from: request, context: context)
-    }
-    router.get("/v1/cas/:kind/export") { _, context in
-      _ = try context.authorized("read", on: "cert_authority", by: auth)
-      guard let kind = CertificateAuthority.Kind(rawValue: try context.parameters.require("kind")) else {
-        throw AuthError.notFound("CA types are user, host and db")
-      }
-      return try auth.authority(kind).certificatePEM
     }
     router.get("/v1/cluster_auth_preference") { request, context in
       _ = try context.authorized("read", on: "cluster_auth_preference", by: auth)

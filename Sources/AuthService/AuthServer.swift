@@ -20,9 +20,7 @@ public final class AuthServer: Sendable {
   let hostLogs: HostLogs
   let state: ClusterState
   let sealed: SealedSecrets
-  let userCA: CertificateAuthority
-  let hostCA: CertificateAuthority
-  let databaseCA: CertificateAuthority
+  let authorities: AuthorityStore
   private let gate = PasswordGate()
   let joinGate = JoinGate()
   let changes: ChangeFeed
@@ -72,67 +70,40 @@ public final class AuthServer: Sendable {
     }
     // The name is in every certificate: it stays what it was at the first start.
     self.clusterName = stored
-    userCA = try Self.authority(.user, state, sealed, stored)
-    hostCA = try Self.authority(.host, state, sealed, stored)
-    databaseCA = try Self.authority(.database, state, sealed, stored)
-  }
-
-  private static func authority(
-    _ kind: CertificateAuthority.Kind, _ state: ClusterState, _ sealed: SealedSecrets, _ clusterName: String
-  ) throws -> CertificateAuthority {
-    try state.database.write { database in
-      let query = "SELECT certificate, key FROM authority WHERE kind = ?"
-      if let row = try Row.fetchOne(database, sql: query, arguments: [kind.rawValue]) {
-        let key = try sealed.openKey(try row["key"], of: kind)
-        return try CertificateAuthority(kind: kind, certificatePEM: try row["certificate"], keyPEM: key)
-      }
-      let authority = try CertificateAuthority.make(kind, clusterName: clusterName)
-      try database.execute(
-        sql: "INSERT INTO authority VALUES (?, ?, ?)",
-        arguments: [kind.rawValue, try authority.certificatePEM, try sealed.sealKey(of: authority)])
-      return authority
-    }
+    authorities = try AuthorityStore(state, sealed, clusterName: stored)
   }
 
   // MARK: Certificates
 
-  /// PEM of the CA that user certificates are under.
-  public var userCAPEM: String { get throws { try userCA.certificatePEM } }
-  /// PEM of the CA that clients trust the cluster's hosts by.
-  public var hostCAPEM: String { get throws { try hostCA.certificatePEM } }
+  /// PEM of the CAs that clients trust the cluster's hosts by.
+  public var hostCAPEM: String { get throws { try authorityCertificates.hostPEMs.joined() } }
 
   /// The CA certificates, as one who checks certificates wants them.
-  public var trustedAuthorities: TrustedAuthorities {
-    get throws {
-      let certificates = try authorityCertificates
-      return try TrustedAuthorities(userPEMs: certificates.userPEMs, hostPEMs: certificates.hostPEMs)
-    }
-  }
+  public var trustedAuthorities: TrustedAuthorities { get throws { try authorities.now.trusted } }
 
-  func authority(_ kind: CertificateAuthority.Kind) -> CertificateAuthority {
-    switch kind {
-    case .user: userCA
-    case .host: hostCA
-    case .database: databaseCA
-    }
-  }
-
-  /// A certificate for the host of the Auth Service itself, good for a year.
+  /// A certificate for the host of the Auth Service itself.
   ///
   /// - Parameter names: names and addresses that it is dialled by.
-  public func ownHostCertificate(hostID: String, names: [String]) throws -> (certificatePEM: String, keyPEM: Secret) {
+  public func ownHostCertificate(
+    hostID: String, names: [String]
+  ) throws -> (certificate: HostCertificate, keyPEM: Secret) {
     let identity = HostIdentity(
       hostID: hostID, name: clusterName, services: ServiceRole.allCases, clusterName: clusterName)
-    let (pem, key) = try hostCA.issueHost(identity, names: names, notAfter: Date() + 365 * 86_400)
-    return (pem, key.pem)
+    let authorities = try self.authorities.now
+    let validUntil = Date() + 365 * 86_400
+    let (pem, key) = try authorities[.host].active.issueHost(identity, names: names, notAfter: validUntil)
+    let certificate = HostCertificate(
+      hostID: hostID, clusterName: clusterName, certificatePEM: pem, issued: Date(), validUntil: validUntil,
+      authorities: authorities.certificates)
+    return (certificate, key.pem)
   }
 
-  /// A day's identity of the local administrator, for `tctl` on this host.
-  public func localAdministratorIdentity() throws -> (certificatePEM: String, keyPEM: Secret) {
-    let key = KeyPair.generate()
+  /// A day's certificate of the local administrator for `key`, for `tctl` on this host.
+  public func localAdministratorCertificate(for key: KeyPair) throws -> String {
     let identity = UserIdentity(username: Self.localAdministrator, roles: ["editor"], clusterName: clusterName)
     let request = try key.signingRequestPEM(commonName: Self.localAdministrator)
-    return (try userCA.issue(identity, signingRequestPEM: request, notAfter: Date() + 86_400), key.pem)
+    let issuer = try authorities.now[.user].active
+    return try issuer.issue(identity, signingRequestPEM: request, notAfter: Date() + 86_400)
   }
 
   // MARK: Identities
@@ -233,24 +204,24 @@ public final class AuthServer: Sendable {
     routed.route = DatabaseRoute(
       service: request.service, databaseUser: request.databaseUser, databaseName: request.databaseName)
     let certificate = try issue(routed, request.signingRequestPEM, identity.notValidAfter)
-    return DatabaseCertificateResponse(certificatePEM: certificate, validUntil: identity.notValidAfter)
+    return DatabaseCertificateResponse(
+      certificatePEM: certificate, validUntil: identity.notValidAfter, hostCAPEM: try hostCAPEM)
   }
 
   private func issue(_ identity: UserIdentity, _ signingRequest: String, _ notAfter: Date) throws -> String {
-    do {
-      let certificate = try userCA.issue(identity, signingRequestPEM: signingRequest, notAfter: notAfter)
-      var event = AuditEvent("cert.create", code: "TC000I")
-      event.clusterName = clusterName
-      event.user = identity.username
-      event.databaseService = identity.route?.service
-      audit.emit(event)
-      return certificate
-    } catch let error as PKIError {
-      throw AuthError.invalid(error.description)
+    let certificate = try Self.forCaller {
+      try authorities.now[.user].active.issue(identity, signingRequestPEM: signingRequest, notAfter: notAfter)
     }
+    var event = AuditEvent("cert.create", code: "TC000I")
+    event.clusterName = clusterName
+    event.user = identity.username
+    event.databaseService = identity.route?.service
+    audit.emit(event)
+    return certificate
   }
 
-  func pins() throws -> [String] { [try hostCA.pin] }
+  /// Pins of the host CAs that are trusted, that of the issuing one first.
+  func pins() throws -> [String] { try authorityCertificates.hostPEMs.map { try caPin(ofPEM: $0) } }
 
   func link(_ path: String) -> String { "https://\(publicAddress)\(path)" }
 }

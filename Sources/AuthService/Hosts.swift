@@ -77,29 +77,22 @@ extension AuthServer {
         "the proxy's public names must be host names or IP addresses, at most \(Self.maximumNames)")
     }
     let validUntil = Date(timeIntervalSince1970: (Date().timeIntervalSince1970 + hostCertificateLifetime).rounded())
-    do {
-      let certificate = try hostCA.issueHost(
+    let authorities = try self.authorities.now
+    let certificate = try Self.forCaller {
+      try authorities[.host].active.issueHost(
         identity, names: names, signingRequestPEM: signingRequestPEM, notAfter: validUntil)
-      return HostCertificate(
-        hostID: identity.hostID, clusterName: clusterName, certificatePEM: certificate, issued: Date(),
-        validUntil: validUntil,
-        authorities: try authorityCertificates)
-    } catch let error as PKIError {
-      throw AuthError.invalid(error.description)
     }
+    return HostCertificate(
+      hostID: identity.hostID, clusterName: clusterName, certificatePEM: certificate, issued: Date(),
+      validUntil: validUntil, authorities: authorities.certificates)
   }
 
-  private static func isHostName(_ name: String) -> Bool {
+  static func isHostName(_ name: String) -> Bool {
     !name.isEmpty && name.utf8.count <= 253
       && name.utf8.allSatisfy { byte in
         (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
           || ".-_:".utf8.contains(byte)
       }
-  }
-
-  /// The CA certificates in force.
-  public var authorityCertificates: AuthorityCertificates {
-    get throws { AuthorityCertificates(userPEMs: [try userCAPEM], hostPEMs: [try hostCAPEM]) }
   }
 
   // MARK: Snapshot
@@ -151,7 +144,8 @@ extension AuthServer {
   private static let maximumDatabases = 10_000
 
   /// Enters what a host offers, for `HostHeartbeat.lifetime` seconds.
-  public func heartbeat(_ beat: HostHeartbeat, of hostID: String, services: [ServiceRole]) throws {
+  public func heartbeat(_ beat: HostHeartbeat, of host: HostIdentity) throws {
+    let (hostID, services) = (host.hostID, host.services)
     guard beat.databases.count <= Self.maximumDatabases else {
       throw AuthError.invalid("a host serves at most \(Self.maximumDatabases) databases")
     }
@@ -173,6 +167,7 @@ extension AuthServer {
             ON CONFLICT (host, name) DO UPDATE SET json = excluded.json, expires = excluded.expires
             """, arguments: [hostID, name, json, expires])
       }
+      try Self.enter(host, version: beat.version, now: now, in: database)
       try Self.enterProxy(beat.proxyAddress, of: hostID, now: now, expires: expires, in: database)
     }
   }

@@ -52,6 +52,11 @@ extension AuthServer {
           INSERT INTO lock VALUES (?, ?, ?)
           ON CONFLICT (name) DO UPDATE SET json = excluded.json, expires = excluded.expires
           """, arguments: [name, json, lock.expires?.timeIntervalSince1970])
+      if let host = lock.spec.target.serverID, lock.hits(host: host) {
+        // It can no longer report: what it offered must not stay until it runs out.
+        try database.execute(sql: "DELETE FROM host_database WHERE host = ?", arguments: [host])
+        try database.execute(sql: "DELETE FROM host_proxy WHERE host = ?", arguments: [host])
+      }
       return exists
     }
     var event = AuditEvent("lock.created", code: "TLK00I")

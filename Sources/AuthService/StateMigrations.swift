@@ -56,5 +56,21 @@ extension ClusterState {
         #"ALTER TABLE invite RENAME COLUMN "user" TO username"#,
         #"ALTER TABLE second_factor RENAME COLUMN "user" TO username"#,
       ]),
+    Migration(
+      "6: rotations of authorities, and the hosts that were seen",
+      [
+        // Those of `authority` issue; the other key pair is trusted besides while a rotation is under way.
+        """
+        CREATE TABLE rotation (
+          kind TEXT PRIMARY KEY NOT NULL, phase TEXT NOT NULL, is_manual BIGINT NOT NULL,
+          since DOUBLE PRECISION NOT NULL, phase_seconds DOUBLE PRECISION NOT NULL, last_rotated DOUBLE PRECISION,
+          certificate TEXT, key BYTEA, bridges TEXT)
+        """,
+        """
+        CREATE TABLE host (
+          id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, services TEXT NOT NULL, version TEXT NOT NULL,
+          last_seen DOUBLE PRECISION NOT NULL, certificate_expires DOUBLE PRECISION NOT NULL)
+        """,
+      ], counting: ["rotation"]),
   ]
 }

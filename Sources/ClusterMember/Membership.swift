@@ -41,10 +41,12 @@ public final class Membership: Sendable {
   }
 
   private struct State {
-    var credentials: HostCredentials
+    var identities: HostIdentities
     var authorities: AuthorityCertificates
     var snapshot: ClusterSnapshot
     var heartbeat: HostHeartbeat
+    /// What the Auth Service said when it shut this host out.
+    var exclusion: String?
   }
 
   public let clusterName: String
@@ -79,18 +81,20 @@ public final class Membership: Sendable {
     clusterName = certificate.clusterName
     let credentials = HostCredentials(certificate, keyPEM: key)
     var state = State(
-      credentials: credentials, authorities: certificate.authorities,
+      identities: HostIdentities(credentials), authorities: certificate.authorities,
       snapshot: ClusterSnapshot(
         revision: 0, clusterName: certificate.clusterName, authorities: certificate.authorities, roles: [], users: [],
         proxies: [], locks: []),
       heartbeat: HostHeartbeat(proxyAddress: nil, databases: []))
     do {
-      let (credentials, authorities) = (state.credentials, state.authorities)
+      let authorities = state.authorities
       state.snapshot = try await rotation.firstThatAnswers {
         try await Self.fetch($0, credentials, authorities, after: 0, wait: 0)
       }
       try store.save(state.snapshot)
     } catch {
+      if let error = error as? ToolError, error.status == 403 { throw error }
+      if await Self.isLeftBehind(rotation.current, state.authorities, by: error) { throw Self.leftBehind(options) }
       guard let cached = try store.loadSnapshot() else { throw error }
       logger.warning("the Auth Service is out of reach; going on with what was known: \(error)")
       state.snapshot = cached
@@ -99,7 +103,10 @@ public final class Membership: Sendable {
     self.state = Mutex(state)
   }
 
-  public var credentials: HostCredentials { state.withLock { $0.credentials } }
+  public var credentials: HostCredentials { state.withLock { $0.identities.current } }
+  public var servingCredentials: HostCredentials { state.withLock { $0.identities.serving } }
+  /// Why the Auth Service wants nothing to do with this host any more; `nil`: it does.
+  public var exclusion: String? { state.withLock { $0.exclusion } }
   public var snapshot: ClusterSnapshot { state.withLock { $0.snapshot } }
   public var authorities: AuthorityCertificates { state.withLock { $0.authorities } }
 
@@ -111,6 +118,11 @@ public final class Membership: Sendable {
     } catch {
       logger.warning("the cluster has not heard yet what this host serves: \(error)")
     }
+  }
+
+  /// A certificate that speaks for a user of a database which this host serves.
+  public func signDatabaseClient(_ request: DatabaseClientCertificateRequest) async throws -> SignedCertificate {
+    try await call { try await $0.post("/v1/certificates/database-client", request) }
   }
 
   // MARK: Joining
@@ -137,9 +149,7 @@ public final class Membership: Sendable {
     let text: String = try await with(APIClient(address: server, insecure: true)) {
       try await $0.getText("/v1/webapi/cas")
     }
-    let matching = try text.components(separatedBy: "-----END CERTIFICATE-----")
-      .filter { $0.contains("-----BEGIN CERTIFICATE-----") }.map { $0 + "-----END CERTIFICATE-----\n" }
-      .filter { options.caPins.contains(try caPin(ofPEM: $0)) }
+    let matching = try certificates(in: text).filter { options.caPins.contains(try caPin(ofPEM: $0)) }
     guard !matching.isEmpty else { throw pinMismatch(server) }
     return matching
   }
@@ -184,7 +194,7 @@ public final class Membership: Sendable {
   }
 
   func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
-    let (credentials, authorities) = state.withLock { ($0.credentials, $0.authorities) }
+    let (credentials, authorities) = state.withLock { ($0.identities.current, $0.authorities) }
     return try await Self.with(try Self.client(rotation.current, credentials, authorities), body)
   }
 
@@ -229,14 +239,31 @@ public final class Membership: Sendable {
   private func watch(_ changed: @Sendable () async -> Void) async throws {
     try await keep("watching the cluster") {
       let (credentials, authorities, revision) = state.withLock {
-        ($0.credentials, $0.authorities, $0.snapshot.revision)
+        ($0.identities.current, $0.authorities, $0.snapshot.revision)
       }
-      let snapshot = try await Self.fetch(
-        rotation.current, credentials, authorities, after: revision, wait: Self.longPoll)
-      guard snapshot.revision != revision else { return }
+      let snapshot: ClusterSnapshot
+      do {
+        snapshot = try await Self.fetch(
+          rotation.current, credentials, authorities, after: revision, wait: Self.longPoll)
+      } catch let error as ToolError where error.status == 403 {
+        let isNews = state.withLock { state in
+          defer { state.exclusion = error.description }
+          return state.exclusion != error.description
+        }
+        if isNews { await changed() }
+        throw error
+      } catch {
+        throw await Self.isLeftBehind(rotation.current, authorities, by: error) ? Self.leftBehind(options) : error
+      }
+      let wasExcluded = state.withLock { state in
+        defer { state.exclusion = nil }
+        return state.exclusion != nil
+      }
+      guard snapshot.revision != revision || wasExcluded else { return }
       state.withLock { state in
         state.snapshot = snapshot
         state.authorities = snapshot.authorities
+        state.identities.settle(snapshot.authorities)
       }
       await changed()
       // A full disk must not keep what is news from counting.
@@ -252,7 +279,8 @@ public final class Membership: Sendable {
   }
 
   private func sendHeartbeat() async throws {
-    let beat = state.withLock { $0.heartbeat }
+    var beat = state.withLock { $0.heartbeat }
+    beat.version = sallyportVersion
     try await call { try await $0.send("/v1/hosts/heartbeat", beat) }
   }
 
@@ -265,20 +293,27 @@ public final class Membership: Sendable {
     }
   }
 
+  /// Returns when the certificate is half worn out, or another CA issues: hosts take up its certificates by themselves.
+  private func waitUntilRenewal() async throws {
+    let earliest = Date() + 1
+    let due = max(earliest, state.withLock { $0.identities.renewalTime })
+    while Date() < due, !state.withLock({ $0.identities.isOutdated(by: $0.authorities) }) {
+      try await Task.sleep(for: .seconds(min(Self.rotationCheck, max(0.05, due.timeIntervalSinceNow))))
+    }
+  }
+
+  private static let rotationCheck = 0.5
+
   private func renew(_ changed: @Sendable () async -> Void) async throws {
     try await keep("renewing the host certificate") {
-      let current = credentials
-      // At half of its life, give or take a tenth, so that hosts of one age do not come together.
-      let life = current.notValidAfter.timeIntervalSince(current.issued)
-      let due = current.issued + life * Double.random(in: 0.45...0.55)
-      try await Task.sleep(for: .seconds(max(1, due.timeIntervalSinceNow)))
+      try await waitUntilRenewal()
       let key = KeyPair.generate()
       let request = RenewalRequest(
         publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
       let certificate: HostCertificate = try await call { try await $0.post("/v1/hosts/renew", request) }
       try store.save(certificate, keyPEM: key.pem)
       state.withLock { state in
-        state.credentials = HostCredentials(certificate, keyPEM: key.pem)
+        state.identities.replace(with: HostCredentials(certificate, keyPEM: key.pem), certificate.authorities)
         state.authorities = certificate.authorities
       }
       logger.info("host certificate renewed", metadata: ["until": "\(certificate.validUntil)"])

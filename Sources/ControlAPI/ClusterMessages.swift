@@ -57,17 +57,6 @@ public struct HostCertificate: Codable, Sendable {
   }
 }
 
-/// CA certificates to trust, by purpose; several of a kind while a rotation is under way.
-public struct AuthorityCertificates: Codable, Sendable, Equatable {
-  public var userPEMs: [String]
-  public var hostPEMs: [String]
-
-  public init(userPEMs: [String], hostPEMs: [String]) {
-    self.userPEMs = userPEMs
-    self.hostPEMs = hostPEMs
-  }
-}
-
 /// Answer of `GET /v1/snapshot`: all that a host needs in order to decide without asking.
 public struct ClusterSnapshot: Codable, Sendable {
   /// Grows with every change of what is in here.
@@ -101,6 +90,8 @@ public struct HostHeartbeat: Codable, Sendable, Equatable {
   public var proxyAddress: String?
   /// The databases it serves, if it runs the database service.
   public var databases: [DatabaseRecord]
+  /// Version of its program; for listings only.
+  public var version: String?
 
   public init(proxyAddress: String?, databases: [DatabaseRecord]) {
     self.proxyAddress = proxyAddress

@@ -114,10 +114,13 @@ public struct DatabaseCertificateResponse: Codable, Sendable {
   public var certificatePEM: String
   /// End of its life: that of the login.
   public var validUntil: Date
+  /// CAs that the cluster's hosts are trusted by now: a login made before a rotation learns of the new one here.
+  public var hostCAPEM: String
 
-  public init(certificatePEM: String, validUntil: Date) {
+  public init(certificatePEM: String, validUntil: Date, hostCAPEM: String) {
     self.certificatePEM = certificatePEM
     self.validUntil = validUntil
+    self.hostCAPEM = hostCAPEM
   }
 }
 
@@ -160,11 +163,14 @@ public struct ClusterStatus: Codable, Sendable {
   public var version: String
   /// `sha256:HEX` of the host CA's public key, for joining hosts.
   public var caPins: [String]
+  /// Where the rotation of each CA stands.
+  public var authorities: [AuthorityStatus]
 
-  public init(clusterName: String, version: String, caPins: [String]) {
+  public init(clusterName: String, version: String, caPins: [String], authorities: [AuthorityStatus]) {
     self.clusterName = clusterName
     self.version = version
     self.caPins = caPins
+    self.authorities = authorities
   }
 }
 

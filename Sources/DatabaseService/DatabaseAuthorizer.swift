@@ -19,6 +19,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let authenticator: RedshiftAuthenticator
   private let audit: AuditLog
   private let keys = ScramKeyCache()
+  private let clientCertificates: ClientCertificates
   private let logger = Logger(label: "db")
   private let queries: QueryAuditor?
   private let serverID: String
@@ -41,12 +42,13 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   ///     here.
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   ///   - locks: the locks in force; `applyLocks` is to be called when they change.
+  ///   - clientCertificates: what databases without AWS settings are shown.
   public init(
     databases: [ServedDatabase], authenticator: RedshiftAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
-    locks: @escaping @Sendable () throws -> [Lock]
+    locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates
   ) {
     self.databases = Mutex(Self.byName(databases))
     self.authenticator = authenticator
@@ -56,6 +58,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.serverID = serverID
     self.checker = checker
     self.locks = locks
+    self.clientCertificates = clientCertificates
   }
 
   /// Serves `databases` instead, to logins that begin from now on.
@@ -114,7 +117,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.databaseService = route.service
     try Self.check(request, against: route)
     let lockable = LockableSession(
-      user: identity.username, roles: identity.roles, database: route.service, control: request.control)
+      user: identity.username, roles: identity.roles, database: route.service, server: serverID,
+      control: request.control)
     try refuseLocked(lockable)
     let checker = try self.checker(identity)
     // An unknown database and one that may not be seen answer alike: names cannot be probed.
@@ -169,11 +173,14 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     var user = request.user
     var password: Secret?
     var isCached = false
+    var tls = database.tls
     if let redshift = database.redshift {
       let login = try redshift.login(user: request.user, database: request.database, isSpelledOut: isSpelledOut)
       let result = try await authenticator.credentials(
         for: login, userName: identity.username, rejected: request.rejectedPassword)
       (user, password, isCached) = (result.credentials.user, result.credentials.password, result.isCached)
+    } else {
+      tls = try await clientCertificates.context(for: database, user: user)
     }
     let addresses = try Resolver.addresses(host: database.host, port: database.port)
     let sessionID = UUID().uuidString.lowercased()
@@ -186,7 +193,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     let remaining = identity.notValidAfter.timeIntervalSinceNow
     let keys = keys
     return SessionGrant(
-      sessionID: sessionID, addresses: addresses, tls: database.tls, serverName: database.serverName, user: user,
+      sessionID: sessionID, addresses: addresses, tls: tls, serverName: database.serverName, user: user,
       database: request.database, password: password, isPasswordCached: isCached,
       deriveKeys: { [password] derivation throws(AuthenticationFailure) in
         try keys.keys(for: derivation, password: password)
@@ -208,6 +215,10 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
         "no AWS credentials of this host", metadata: ["error": "\(error.failure?.details ?? error.description)"])
       return WireError(
         .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
+    case let error as ClientCertificateError:
+      return WireError(
+        .cannotConnect, "no client certificate for the database could be got: \(error)",
+        hint: "Check that the Database Service reaches the Auth Service: see its log.")
     case let error as IdentityRefusal:
       return WireError(.invalidAuthorization, error.message, hint: "Run 'tsh login' and try again.")
     default:

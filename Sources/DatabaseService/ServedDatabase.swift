@@ -3,6 +3,7 @@ import AccessControl
 import Audit
 import ConfigurationFile
 import Foundation
+import Secrets
 import TLS
 import TextForms
 
@@ -15,7 +16,10 @@ public struct ServedDatabase: Sendable {
   let host: String
   let port: UInt16
   let serverName: String
+  /// Without a client certificate.
   let tls: ClientTLSContext
+  private let tlsMode: ClientTLSContext.Mode
+  private let caPEM: String?
   let redshift: RedshiftTarget?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
@@ -40,14 +44,24 @@ public struct ServedDatabase: Sendable {
         }
         return text
       }
-      tls = try ClientTLSContext(
-        mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull, trustedCAPEM: ca)
+      tlsMode = ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull
+      caPEM = ca
+      tls = try ClientTLSContext(mode: tlsMode, trustedCAPEM: ca)
       redshift = try RedshiftTarget(configuration, host: host, complaint: complaint)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
     } catch let error as AWSError {
       throw complaint(error.message)
     }
+  }
+
+  /// A context that presents a client certificate; trusts the cluster's db CAs too, unless there is a CA file.
+  func context(
+    presenting certificate: (chainPEM: String, keyPEM: Secret), clusterCAPEMs: [String]
+  ) throws(TLSConfigurationError) -> ClientTLSContext {
+    try ClientTLSContext(
+      mode: tlsMode, trustedCAPEM: caPEM, furtherCAPEMs: caPEM == nil ? clusterCAPEMs : [],
+      clientCertificate: certificate)
   }
 
   /// `db_type` of audit records.

@@ -13,7 +13,7 @@ struct Tctl: AsyncParsableCommand {
     commandName: "tctl", abstract: "Administer a Sallyport cluster.",
     subcommands: [
       Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Audit.self,
-      LockCommand.self, Sessions.self, Version.self,
+      LockCommand.self, Sessions.self, Inventory.self, Version.self,
     ])
 }
 
@@ -76,7 +76,7 @@ struct ConnectionOptions: ParsableArguments {
 }
 
 struct Status: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Show the cluster's name, version and CA pin.")
+  static let configuration = CommandConfiguration(abstract: "Show the cluster's name, version, CA pins and rotations.")
   @OptionGroup var connection: ConnectionOptions
 
   func run() async throws {
@@ -85,6 +85,7 @@ struct Status: AsyncParsableCommand {
       print("Cluster " + Terminal.safe(status.clusterName))
       print("Version " + Terminal.safe(status.version))
       for pin in status.caPins { print("CA pin  " + Terminal.safe(pin)) }
+      for authority in status.authorities { print(authority.line) }
     }
   }
 }
@@ -110,23 +111,6 @@ struct Databases: AsyncParsableCommand {
                 database.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
               ]
             }))
-      }
-    }
-  }
-}
-
-struct Auth: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Certificate authorities.", subcommands: [Export.self])
-
-  struct Export: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print a CA's certificate.")
-    @Option(help: "user, tls-host or db.") var type = "tls-host"
-    @OptionGroup var connection: ConnectionOptions
-
-    func run() async throws {
-      let kind = ["tls-host": "host", "tls-user": "user"][type] ?? type
-      try await connection.withClient { client in
-        print(try await client.getText("/v1/cas/\(APIClient.segment(kind))/export"), terminator: "")
       }
     }
   }

@@ -159,7 +159,9 @@ struct Cluster {
       databases: databases, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
-      checker: { try side.checker(for: $0) }, locks: { try side.locks })
+      checker: { try side.checker(for: $0) }, locks: { try side.locks },
+      clientCertificates: ClientCertificates(
+        authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }))
   }
 
   private func sessionAuthorizer(
@@ -167,8 +169,9 @@ struct Cluster {
   ) -> any SessionAuthorizer {
     if let tunnels {
       return ProxyAuthorizer(
-        local: local, tunnels: tunnels, identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) }
-      )
+        local: local, tunnels: tunnels,
+        identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
+        exclusion: { try side.exclusion })
     }
     return local ?? NoDatabases()
   }

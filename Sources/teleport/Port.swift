@@ -49,12 +49,14 @@ final class Port: Sendable {
 
   private func settings(_ configuration: TeleportConfiguration) throws -> GatewaySettings {
     let certificates = try side.authorities
-    let host = side.credentials
+    let host = side.servingCredentials
+    // For clients that know only one of the two host CAs of a rotation.
+    let chain = ([host.certificatePEM] + certificates.hostBridgePEMs).joined()
     // Who may show a certificate depends on what is spoken: users to databases, users and hosts to the API, hosts in
     // the tunnel. A certificate of one CA is so never taken for one of the other.
     func context(web: (chainPEM: String, keyPEM: Secret)?) throws -> ServerTLSContext {
       try ServerTLSContext(
-        certificateChainPEM: host.certificatePEM, privateKeyPEM: host.keyPEM, clientCAPEMs: certificates.userPEMs,
+        certificateChainPEM: chain, privateKeyPEM: host.keyPEM, clientCAPEMs: certificates.userPEMs,
         applicationProtocols: protocols(configuration),
         choices: [
           .init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: certificates.userPEMs + certificates.hostPEMs),
@@ -68,7 +70,8 @@ final class Port: Sendable {
     settings.tunnel = tunnels.map { registry in
       TunnelEntrance(registry: registry) { [side, authorities] certificate in
         guard let host = try? authorities.trusted(side.authorities).host(certificateDER: certificate),
-          host.services.contains(.database), host.clusterName == side.clusterName
+          host.services.contains(.database), host.clusterName == side.clusterName,
+          (try? side.locks.contains { $0.hits(host: host.hostID) }) == false
         else { return nil }
         return host.hostID
       }

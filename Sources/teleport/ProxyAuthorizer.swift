@@ -9,10 +9,15 @@ struct ProxyAuthorizer: SessionAuthorizer {
   let local: DatabaseAuthorizer?
   let tunnels: TunnelRegistry
   let identify: @Sendable ([UInt8]) throws -> UserIdentity
+  /// Why the cluster has shut this host out; `nil`: it has not.
+  let exclusion: @Sendable () throws -> String?
 
   func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
     let route: DatabaseRoute?
     do {
+      if let reason = try exclusion() {
+        return .failure(WireError(.cannotConnectNow, reason, hint: "Connect to another proxy of the cluster."))
+      }
       route = try identify(request.certificate).route
     } catch {
       return .failure(

@@ -28,7 +28,25 @@ struct Services: Sendable {
   /// Seconds for the audit records of the last moments, once all else has stopped.
   private static let shippingLimit = 3.0
 
+  private let administrator: AdministratorIdentity
   private var logger: Logger { Logger(label: "teleport") }
+
+  init(
+    configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
+    diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port,
+    shipping: (member: Membership, outbox: AuditOutbox)?
+  ) {
+    self.configuration = configuration
+    self.side = side
+    self.auth = auth
+    self.api = api
+    self.diagnostics = diagnostics
+    self.authTargets = authTargets
+    self.contexts = contexts
+    self.port = port
+    self.shipping = shipping
+    administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
+  }
 
   /// Serves until `isOver` returns or a service fails.
   func serve(
@@ -55,10 +73,12 @@ struct Services: Sendable {
           do {
             // First, since whoever locks somebody out waits for it.
             try await authorizer?.applyLocks()
+            try await shutOut(running)
           } catch {
             logger.error("locks could not be applied to running sessions: \(error)")
           }
           do {
+            if let auth { try administrator.refresh(auth) }
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
@@ -67,6 +87,7 @@ struct Services: Sendable {
           }
         }
       }
+      if let auth { group.addTask { try await auth.runRotations() } }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {
@@ -85,6 +106,18 @@ struct Services: Sendable {
   /// Ships the audit records that were written while the services stopped.
   func shipRest() async {
     if let shipping { await shipping.member.shipRest(shipping.outbox, within: Self.shippingLimit) }
+  }
+
+  /// Ends what locked hosts do here, or everything, if this host is one.
+  private func shutOut(_ running: RunningGateway) async throws {
+    if let exclusion = try side.exclusion {
+      logger.error("the cluster has shut this host out: \(exclusion)")
+      return running.endSessions(telling: exclusion)
+    }
+    for lock in try side.locks where !lock.isOver() {
+      guard let host = lock.spec.target.serverID, lock.hits(host: host) else { continue }
+      running.shutOut(agent: host, telling: "the Database Service of the session is \(lock.notice)")
+    }
   }
 
   /// Starts the API and waits until it listens; if it ends before, the error is the process's.
@@ -108,13 +141,13 @@ struct Services: Sendable {
       }
       return
     }
-    try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+    try administrator.write(auth)
     group.addTask {
       // The local administrator's certificate lives for a day.
       while true {
         try await Task.sleep(for: .seconds(12 * 3600))
         do {
-          try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+          try administrator.write(auth)
         } catch {
           // Nobody's session depends on it.
           logger.error("the local administrator's certificate is not renewed: \(error)")
@@ -138,17 +171,6 @@ struct Services: Sendable {
           databases: { authorizer.databaseNames },
           resolve: { try Resolver.addresses(host: target.host, port: target.port) })
       })
-  }
-}
-
-/// What lets `tctl` on the Auth Service's host act with full rights.
-enum AdministratorIdentity {
-  static func write(_ auth: AuthServer, in dataDirectory: String) throws {
-    let folder = dataDirectory + "/admin"
-    let identity = try auth.localAdministratorIdentity()
-    try PrivateFile.write(identity.keyPEM, to: folder + "/admin.key")
-    try PrivateFile.write(identity.certificatePEM, to: folder + "/admin.crt")
-    try PrivateFile.write(try auth.hostCAPEM, to: folder + "/ca.pem")
   }
 }
 
