@@ -64,8 +64,7 @@ let package = Package(
       name: "DatabaseService",
       dependencies: [
         "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
-        "TLS",
-        logging,
+        "TLS", "TextForms", logging,
       ]),
 
     // Small things without dependencies, for the control plane and the tools.
@@ -74,7 +73,7 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: [crypto, logging, metrics]),
+    .target(name: "Audit", dependencies: ["TextForms", crypto, logging, metrics]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TextForms
 
 /// The file that records are appended to: opened and mended at start, rotated by size and day.
 ///
@@ -227,7 +228,7 @@ final class AuditFile {
     let temporary = files.head + ".tmp"
     let note = Glibc.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o600)
     guard note >= 0 else { return false }
-    var text = "\(head.sequence) \(AuditRecord.hex(head.digest))\n"
+    var text = "\(head.sequence) \(Hex.encode(head.digest))\n"
     let isWritten = text.withUTF8 { Glibc.write(note, $0.baseAddress, $0.count) == $0.count }
     close(note)
     return isWritten && rename(temporary, files.head) == 0

@@ -38,12 +38,6 @@ enum AuditRecord {
     return String(decoding: suffix.dropFirst(link.count).dropLast(2), as: UTF8.self)
   }
 
-  static func hex(_ digest: [UInt8]) -> String {
-    var text = JSONText()
-    for byte in digest { text.hex(byte) }
-    return String(decoding: text.bytes, as: UTF8.self)
-  }
-
   static func digest(hex: String) -> [UInt8]? {
     let digits = hex.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
     guard digits.count == 2 * digestLength, hex.utf8.count == digits.count else { return nil }

@@ -147,17 +147,19 @@ struct Cluster {
     return DatabaseAuthorizer(
       databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
-      identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
-      checker: { try side.checker(for: $0) }, locks: { try side.locks })
+      identify: identify(side), checker: { try side.checker(for: $0) }, locks: { try side.locks })
+  }
+
+  /// Whom a user's certificate speaks for, by the authorities of the moment.
+  private func identify(_ side: any ClusterSide) -> @Sendable ([UInt8]) throws -> UserIdentity {
+    { [authorities] in try authorities.trusted(side.authorities).user(certificateDER: $0) }
   }
 
   private func sessionAuthorizer(
     _ local: DatabaseAuthorizer?, _ side: any ClusterSide, _ tunnels: TunnelRegistry?
   ) -> any SessionAuthorizer {
     if let tunnels {
-      return ProxyAuthorizer(
-        local: local, tunnels: tunnels, identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) }
-      )
+      return ProxyAuthorizer(local: local, tunnels: tunnels, identify: identify(side))
     }
     return local ?? NoDatabases()
   }
