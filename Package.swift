@@ -53,7 +53,7 @@ let package = Package(
     .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
       name: "Gateway",
-      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", logging]),
+      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging]),
 
     .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 

@@ -41,6 +41,7 @@ public struct TeleportConfiguration: Sendable {
   public var reactorCount: Int?
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
+  public var connectionLimits = ConnectionLimits()
   public var membership = MembershipConfiguration()
   public var auditLog = AuditLogConfiguration()
   public var queryAudit = QueryAuditConfiguration()
@@ -90,7 +91,6 @@ public struct TeleportConfiguration: Sendable {
       "log",
       "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
     ])
-    try section.refuse(UnsupportedKey.common)
     if let storage = try section.section("storage") { try checkStorage(storage) }
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
@@ -103,6 +103,7 @@ public struct TeleportConfiguration: Sendable {
       }
       tokenName = try join.string("token_name") ?? tokenName
     }
+    if let limits = try section.section("connection_limits") { connectionLimits = try ConnectionLimits(limits) }
     if let section = try section.section("log") { log = try LogConfiguration(section) }
     try membership.readCommon(section)
     try readOperations(section)
