@@ -53,7 +53,9 @@ let package = Package(
     .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
       name: "Gateway",
-      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging]),
+      dependencies: [
+        "CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging,
+      ]),
 
     .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 
@@ -86,7 +88,7 @@ let package = Package(
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "TextForms", cryptoExtras, grdb,
+        "AWS", "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "TextForms", cryptoExtras, grdb,
         hummingbird, logging,
       ]),
 

@@ -52,7 +52,7 @@ struct STSClient: Sendable {
 }
 
 /// The text of each leaf element of a small XML document, by local name; the first of a name counts.
-private final class XMLFields: NSObject, XMLParserDelegate {
+final class XMLFields: NSObject, XMLParserDelegate {
   private var fields: [String: String] = [:]
   private var text = ""
 

@@ -116,6 +116,11 @@ final class ClusterState: Sendable {
       }
       try createRevisionTriggers(on: ["lock"], database)
     }
+    migrator.registerMigration("joining by AWS identity") { database in
+      try database.execute(sql: "CREATE TABLE iam_token (name TEXT PRIMARY KEY, json TEXT NOT NULL)")
+      try database.execute(
+        sql: "CREATE TABLE join_challenge (hash TEXT PRIMARY KEY, expires DOUBLE PRECISION NOT NULL)")
+    }
     return migrator
   }
 }

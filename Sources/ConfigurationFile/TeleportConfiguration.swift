@@ -12,6 +12,8 @@ public struct TeleportConfiguration: Sendable {
   public var log = LogConfiguration()
   /// A join token, or the path of a file that holds it.
   public var tokenName: String?
+  /// What proves that this host may join.
+  public var joinMethod = JoinMethod.token
   /// Whether this process is to run the Auth Service.
   public var isAuthEnabled = true
   /// Likewise the Proxy Service.
@@ -98,8 +100,11 @@ public struct TeleportConfiguration: Sendable {
     tokenName = try section.string("auth_token")
     if let join = try section.section("join_params") {
       try join.allow(["method", "token_name"])
-      if let method = try join.string("method"), method != "token" {
-        throw join.complaint("method", "must be 'token'; other join methods are not supported yet")
+      if let text = try join.string("method") {
+        guard let method = JoinMethod(rawValue: text) else {
+          throw join.complaint("method", "must be token or iam; there are no other join methods")
+        }
+        joinMethod = method
       }
       tokenName = try join.string("token_name") ?? tokenName
     }

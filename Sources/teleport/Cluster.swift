@@ -107,6 +107,11 @@ struct Cluster {
       hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400))
     try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled {
+      guard configuration.joinMethod == .token else {
+        throw ConfigurationError(
+          "join_params.method iam is for hosts that join an Auth Service elsewhere; write token, with a token of 'tctl "
+            + "tokens add --type=db'")
+      }
       try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
     }
     return auth
@@ -124,16 +129,24 @@ struct Cluster {
         "proxy_server (or auth_server) is needed to find the cluster, since auth_service is not enabled here")
     }
     let tokenName = configuration.tokenName
-    return try await Membership(
-      Membership.Options(
-        dataDirectory: configuration.dataDirectory, server: server, services: services,
-        hostName: configuration.nodename, publicNames: configuration.hostNames,
-        token: {
-          guard let tokenName else {
-            throw ConfigurationError("join_params.token_name is needed for the first start of a host")
-          }
-          return Secret(utf8: try MembershipConfiguration.token(tokenName))
-        }, caPins: configuration.membership.caPins))
+    var options = Membership.Options(
+      dataDirectory: configuration.dataDirectory, server: server, services: services,
+      hostName: configuration.nodename, publicNames: configuration.hostNames,
+      token: {
+        guard let tokenName else {
+          throw ConfigurationError("join_params.token_name is needed for the first start of a host")
+        }
+        return Secret(utf8: try MembershipConfiguration.token(tokenName))
+      }, caPins: configuration.membership.caPins)
+    if configuration.joinMethod == .iam { options.proveIdentity = Self.proveIdentity }
+    return try await Membership(options)
+  }
+
+  @Sendable private static func proveIdentity(_ challenge: String) async throws -> IAMProof {
+    let proof = try await CallerIdentityProof.make(challenge: challenge, in: AWSEnvironment())
+    return IAMProof(
+      region: proof.region, date: proof.date, authorization: proof.authorization,
+      securityToken: proof.securityToken?.revealText())
   }
 
   private func servedDatabases() throws -> [ServedDatabase] {

@@ -256,7 +256,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             <AssumedRoleUser><Arn>{entry['shown']}</Arn></AssumedRoleUser>""")
 
     def caller_identity(self, caller):
-        self.xml("GetCallerIdentity", f"<Arn>{caller['shown']}</Arn>")
+        self.xml("GetCallerIdentity", f"<Arn>{caller['shown']}</Arn><Account>{caller['shown'].split(':')[4]}</Account>")
 
     def get_credentials(self, call, caller):
         if "redshift-serverless:GetCredentials" not in caller["permissions"]:
