@@ -53,7 +53,9 @@ let package = Package(
     .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
       name: "Gateway",
-      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", logging]),
+      dependencies: [
+        "CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging,
+      ]),
 
     .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 
@@ -66,7 +68,7 @@ let package = Package(
       name: "DatabaseService",
       dependencies: [
         "AccessControl", "AWS", "Audit", "CPlatform", "ConfigurationFile", "ControlAPI", "Gateway", "PKI",
-        "PostgresWire", "Reactor", "Secrets", "TLS", logging,
+        "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", logging,
       ]),
 
     // Small things without dependencies, for the control plane and the tools.
@@ -75,7 +77,7 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: [crypto, logging, metrics]),
+    .target(name: "Audit", dependencies: ["TextForms", crypto, logging, metrics]),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
@@ -91,8 +93,8 @@ let package = Package(
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "StateStore", "TextForms", cryptoExtras,
-        hummingbird, logging,
+        "AWS", "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "StateStore", "TextForms",
+        cryptoExtras, hummingbird, logging,
       ]),
 
     // Running as a service.

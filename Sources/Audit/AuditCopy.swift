@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TextForms
 
 /// Another host's log, as it arrives: the same lines in the same chain, in files of its own. Bound to one queue.
 public final class AuditCopy {
@@ -73,7 +74,7 @@ public final class AuditCopy {
         // A copy that is new begins where the host's log does.
         if sequence != next.sequence + 1, head.sequence > 0 {
           result.problem = "records \(next.sequence + 1) to \(sequence - 1) are missing"
-        } else if previous != AuditRecord.hex(next.digest), next.sequence > 0 {
+        } else if previous != Hex.encode(next.digest), next.sequence > 0 {
           result.problem = "record \(next.sequence) was changed after it was written"
         }
         try check(line)

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TextForms
 
 /// The file that records are appended to: opened and mended at start, rotated by size and day.
 ///

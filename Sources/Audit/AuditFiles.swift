@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TextForms
 
 /// The files of one log: the one being written and those rotated away, named after the day and their first record.
 struct AuditFiles: Sendable {
@@ -86,7 +87,7 @@ struct AuditFiles: Sendable {
 
   /// Notes a place of the chain.
   static func store(_ head: AuditHead, at path: String) -> Bool {
-    replace(path, with: Array("\(head.sequence) \(AuditRecord.hex(head.digest))\n".utf8))
+    replace(path, with: Array("\(head.sequence) \(Hex.encode(head.digest))\n".utf8))
   }
 
   /// A place of the chain that was noted; `nil` if there is none, or none that can be read.

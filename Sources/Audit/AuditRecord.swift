@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import TextForms
 
 /// The parts of a stored line that tie it to its neighbours: `{"seq":N,` at its start and `"prev":"HEX"}` at its end,
 /// HEX being the SHA-256 of the line before, without its line end.
@@ -48,16 +49,9 @@ enum AuditRecord {
     return String(decoding: suffix.dropFirst(link.count).dropLast(2), as: UTF8.self)
   }
 
-  static func hex(_ digest: [UInt8]) -> String {
-    var text = JSONText()
-    for byte in digest { text.hex(byte) }
-    return String(decoding: text.bytes, as: UTF8.self)
-  }
-
   static func digest(hex: String) -> [UInt8]? {
-    let digits = hex.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
-    guard digits.count == 2 * digestLength, hex.utf8.count == digits.count else { return nil }
-    return stride(from: 0, to: digits.count, by: 2).map { UInt8(truncatingIfNeeded: digits[$0] << 4 | digits[$0 + 1]) }
+    guard let digest = Hex.decode(hex), digest.count == digestLength else { return nil }
+    return digest
   }
 }
 
@@ -82,5 +76,5 @@ public struct AuditHead: Sendable, Equatable {
     self.init(sequence: sequence, digest: digest)
   }
 
-  public var digestHex: String { AuditRecord.hex(digest) }
+  public var digestHex: String { Hex.encode(digest) }
 }

@@ -43,6 +43,7 @@ public struct APIServer: Sendable {
     router.add(middleware: CallerMiddleware(peers: peers, auth: auth))
     PublicRoutes(auth: auth).add(to: router)
     HostRoutes(auth: auth).add(to: router)
+    IAMRoutes(auth: auth).add(to: router)
     DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
     LockRoutes(auth: auth).add(to: router)

@@ -13,30 +13,64 @@ extension AuthServer {
 
   /// Makes a host a member: checks the token, decides every field of the certificate.
   public func join(_ request: JoinRequest, from address: String) throws -> HostCertificate {
-    var event = AuditEvent("instance.join", code: "TJ002I")
-    event.clientAddress = address
-    event.name = request.hostName
+    var event = joinEvent(of: request, from: address)
     do {
       let certificate = try admit(request, from: address)
-      event.success = true
-      event.message = "host \(certificate.hostID) joined for \(request.services.joined(separator: ", "))"
-      audit.emit(event)
+      record(certificate, of: request, &event)
       return certificate
     } catch {
-      event.code = "TJ002W"
-      event.success = false
-      event.message = "\(error)"
-      audit.emit(event)
+      record(error, &event)
       throw error
     }
   }
 
-  private func admit(_ request: JoinRequest, from address: String) throws -> HostCertificate {
-    try joinGate.enter(address)
+  /// As `join(_:from:)` does: records what comes of `admit`, which may add to the record.
+  func recordingJoin(
+    of request: JoinRequest, from address: String, _ admit: (inout AuditEvent) async throws -> HostCertificate
+  ) async throws -> HostCertificate {
+    var event = joinEvent(of: request, from: address)
+    do {
+      let certificate = try await admit(&event)
+      record(certificate, of: request, &event)
+      return certificate
+    } catch {
+      record(error, &event)
+      throw error
+    }
+  }
+
+  private func joinEvent(of request: JoinRequest, from address: String) -> AuditEvent {
+    var event = AuditEvent("instance.join", code: "TJ002I")
+    event.clientAddress = address
+    event.name = request.hostName
+    return event
+  }
+
+  private func record(_ certificate: HostCertificate, of request: JoinRequest, _ event: inout AuditEvent) {
+    event.success = true
+    event.message = "host \(certificate.hostID) joined for \(request.services.joined(separator: ", "))"
+    audit.emit(event)
+  }
+
+  private func record(_ failure: any Error, _ event: inout AuditEvent) {
+    event.code = "TJ002W"
+    event.success = false
+    event.message = "\(failure)"
+    audit.emit(event)
+  }
+
+  /// The services that a host wants to join for.
+  static func services(of request: JoinRequest) throws -> [ServiceRole] {
     let services = request.services.compactMap(ServiceRole.init(rawValue:))
     guard !services.isEmpty, services.count == request.services.count, !services.contains(.auth) else {
       throw AuthError.invalid("a host joins for proxy, db or both")
     }
+    return services
+  }
+
+  private func admit(_ request: JoinRequest, from address: String) throws -> HostCertificate {
+    try joinGate.enter(address)
+    let services = try Self.services(of: request)
     guard try tokenAllows(request.token, services) else {
       joinGate.refused(address)
       // One answer for unknown, expired and foreign tokens: a guess learns nothing.
@@ -44,6 +78,11 @@ extension AuthServer {
         "the join token is not valid for this; make one with 'tctl tokens add --type=\(request.services.joined(separator: ","))'"
       )
     }
+    return try makeMember(request, services)
+  }
+
+  /// The certificate of a host that has proved that it may join.
+  func makeMember(_ request: JoinRequest, _ services: [ServiceRole]) throws -> HostCertificate {
     guard Role.isValidName(request.hostName) else { throw AuthError.invalid("the host's name is not a valid name") }
     let identity = HostIdentity(
       hostID: UUID().uuidString.lowercased(), name: request.hostName, services: services, clusterName: clusterName)

@@ -117,6 +117,7 @@ extension AuthServer {
 
   /// Removes by the id that lists show, or by the token itself.
   func removeToken(_ name: String, by actor: String) throws {
+    if try removeIAMToken(name, by: actor) { return }
     guard name.utf8.count >= 12 else { throw AuthError.notFound("no such token; see 'tctl tokens ls'") }
     try state.database.write { database in
       try database.execute(

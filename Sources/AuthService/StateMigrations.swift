@@ -72,5 +72,11 @@ extension ClusterState {
           last_seen DOUBLE PRECISION NOT NULL, certificate_expires DOUBLE PRECISION NOT NULL)
         """,
       ], counting: ["rotation"]),
+    Migration(
+      "7: joining by AWS identity",
+      [
+        "CREATE TABLE iam_token (name TEXT PRIMARY KEY NOT NULL, json TEXT NOT NULL)",
+        "CREATE TABLE join_challenge (hash TEXT PRIMARY KEY NOT NULL, expires DOUBLE PRECISION NOT NULL)",
+      ]),
   ]
 }

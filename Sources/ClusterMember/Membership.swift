@@ -23,6 +23,8 @@ public final class Membership: Sendable {
     public var publicNames: [String]
     /// Gives the join token; asked only if the host has not joined yet.
     public var token: @Sendable () throws -> Secret
+    /// Proves the host's AWS identity to a challenge, with a token of method `iam`; `nil` with one that is a secret.
+    public var proveIdentity: (@Sendable (_ challenge: String) async throws -> IAMProof)?
     /// `sha256:...` of the host CA; without one the server's certificate must be trusted by the system.
     public var caPins: [String]
 
@@ -135,7 +137,11 @@ public final class Membership: Sendable {
       token: token.revealText() ?? "", services: options.services.map(\.rawValue), hostName: options.hostName,
       publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
     let certificate: HostCertificate = try await with(APIClient(address: server, trustedCAPEMs: trusted)) {
-      try await $0.post("/v1/join", request)
+      guard let prove = options.proveIdentity else { return try await $0.post("/v1/join", request) }
+      let challenge: IAMChallenge = try await $0.post("/v1/join/iam/challenge", [String: String]())
+      let proof = try await prove(challenge.challenge)
+      return try await $0.post(
+        "/v1/join/iam", IAMJoinRequest(join: request, challenge: challenge.challenge, proof: proof))
     }
     let pins = try certificate.authorities.hostPEMs.map { try caPin(ofPEM: $0) }
     guard options.caPins.isEmpty || !Set(pins).isDisjoint(with: options.caPins) else { throw pinMismatch(server) }

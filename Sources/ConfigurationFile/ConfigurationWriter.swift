@@ -12,6 +12,8 @@ public struct ConfigurationWriter {
   public var proxy = ""
   /// Join token, or the absolute path of its file.
   public var token = ""
+  /// What proves that the host may join.
+  public var joinMethod = JoinMethod.token
   /// `sha256:...` of the host CA.
   public var caPins: [String] = []
   /// Where the service keeps its state.
@@ -40,8 +42,8 @@ public struct ConfigurationWriter {
       "  data_dir: \(try Self.quoted(dataDirectory))",
       "  proxy_server: \(try Self.quoted(proxy))",
       "  join_params:",
-      "    method: token",
-      "    # The token itself, or the file that holds it.",
+      "    method: \(joinMethod.rawValue)",
+      joinMethod == .token ? "    # The token itself, or the file that holds it." : "    # The name of the token.",
       "    token_name: \(try Self.quoted(token))",
     ]
     if !caPins.isEmpty {

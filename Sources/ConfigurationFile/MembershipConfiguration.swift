@@ -2,6 +2,14 @@ import AccessControl
 import Foundation
 import TextForms
 
+/// What proves that a host may join.
+public enum JoinMethod: String, Sendable {
+  /// The token, which is a secret.
+  case token
+  /// The host's AWS identity, which the token names.
+  case iam
+}
+
 /// The part of teleport.yaml that makes several hosts one cluster: how a host finds it, and how the Auth Service is
 /// found.
 public struct MembershipConfiguration: Sendable, Equatable {

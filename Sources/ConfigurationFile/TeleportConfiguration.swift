@@ -14,6 +14,8 @@ public struct TeleportConfiguration: Sendable {
   public var log = LogConfiguration()
   /// A join token, or the path of a file that holds it.
   public var tokenName: String?
+  /// What proves that this host may join.
+  public var joinMethod = JoinMethod.token
   /// Whether this process is to run the Auth Service.
   public var isAuthEnabled = true
   /// Likewise the Proxy Service.
@@ -43,6 +45,7 @@ public struct TeleportConfiguration: Sendable {
   public var reactorCount: Int?
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
+  public var connectionLimits = ConnectionLimits()
   public var membership = MembershipConfiguration()
   public var auditLog = AuditLogConfiguration()
   public var queryAudit = QueryAuditConfiguration()
@@ -92,7 +95,6 @@ public struct TeleportConfiguration: Sendable {
       "log",
       "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
     ])
-    try section.refuse(UnsupportedKey.common)
     if let section = try section.section("storage") { storage = try StorageConfiguration(section) }
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
@@ -100,11 +102,15 @@ public struct TeleportConfiguration: Sendable {
     tokenName = try section.string("auth_token")
     if let join = try section.section("join_params") {
       try join.allow(["method", "token_name"])
-      if let method = try join.string("method"), method != "token" {
-        throw join.complaint("method", "must be 'token'; other join methods are not supported yet")
+      if let text = try join.string("method") {
+        guard let method = JoinMethod(rawValue: text) else {
+          throw join.complaint("method", "must be token or iam; there are no other join methods")
+        }
+        joinMethod = method
       }
       tokenName = try join.string("token_name") ?? tokenName
     }
+    if let limits = try section.section("connection_limits") { connectionLimits = try ConnectionLimits(limits) }
     if let section = try section.section("log") { log = try LogConfiguration(section) }
     try membership.readCommon(section)
     try readOperations(section)

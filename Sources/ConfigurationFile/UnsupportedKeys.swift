@@ -11,10 +11,6 @@ struct UnsupportedKey {
   /// What the program does instead, or what to write.
   let reason: String
 
-  static let common = [
-    UnsupportedKey(name: "connection_limits", reason: "connections are bounded by built-in limits; remove it")
-  ]
-
   static let auth = [
     UnsupportedKey(
       name: "proxy_listener_mode", harmless: ["multiplex"],

@@ -80,6 +80,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private static let maximumUserAgent = 256
 
   public func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
+    await authorize(request, identity: nil)
+  }
+
+  /// As `authorize(_:)`.
+  ///
+  /// - Parameter identity: whom the certificate speaks for, if the caller has checked it by the same authorities.
+  public func authorize(
+    _ request: SessionRequest, identity: UserIdentity?
+  ) async -> Result<SessionRoute, WireError> {
     var event = AuditEvent("db.session.start", code: "TDB00W")
     event.databaseUser = request.user
     event.databaseName = request.database
@@ -88,7 +97,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.databaseProtocol = "postgres"
     event.extra = [("server_id", .text(serverID))]
     do {
-      return .success(.database(try await grant(request, &event)))
+      return .success(.database(try await grant(request, identity, &event)))
     } catch {
       let refusal = wireError(error)
       event.success = false
@@ -99,10 +108,12 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
   }
 
-  private func grant(_ request: SessionRequest, _ event: inout AuditEvent) async throws -> SessionGrant {
+  private func grant(
+    _ request: SessionRequest, _ known: UserIdentity?, _ event: inout AuditEvent
+  ) async throws -> SessionGrant {
     let identity: UserIdentity
     do {
-      identity = try identify(request.certificate)
+      identity = try known ?? identify(request.certificate)
     } catch let error as PKIError {
       throw WireError(
         .invalidAuthorization, "the client certificate cannot be used: \(error)", hint: "Run 'tsh db login'.")

@@ -8,6 +8,7 @@ public final class Gateway: Sendable {
   let settings: GatewaySettings
   let authorizer: any SessionAuthorizer
   let pool = DispatchPool()
+  let admission = Admission()
   let agentLoad = AgentLoad()
   private let logger = Logger(label: "gateway")
   /// Serial, so that a session's start is told before its end.

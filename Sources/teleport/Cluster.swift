@@ -111,6 +111,11 @@ struct Cluster {
       hostLogBounds: hostLogBounds)
     try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled {
+      guard configuration.joinMethod == .token else {
+        throw ConfigurationError(
+          "join_params.method iam is for hosts that join an Auth Service elsewhere; write token, with a token of 'tctl "
+            + "tokens add --type=db'")
+      }
       try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
     }
     return auth
@@ -135,16 +140,24 @@ struct Cluster {
         "proxy_server (or auth_server) is needed to find the cluster, since auth_service is not enabled here")
     }
     let tokenName = configuration.tokenName
-    return try await Membership(
-      Membership.Options(
-        dataDirectory: configuration.dataDirectory, servers: configuration.membership.servers, services: services,
-        hostName: configuration.nodename, publicNames: configuration.hostNames,
-        token: {
-          guard let tokenName else {
-            throw ConfigurationError("join_params.token_name is needed for the first start of a host")
-          }
-          return Secret(utf8: try MembershipConfiguration.token(tokenName))
-        }, caPins: configuration.membership.caPins))
+    var options = Membership.Options(
+      dataDirectory: configuration.dataDirectory, servers: configuration.membership.servers, services: services,
+      hostName: configuration.nodename, publicNames: configuration.hostNames,
+      token: {
+        guard let tokenName else {
+          throw ConfigurationError("join_params.token_name is needed for the first start of a host")
+        }
+        return Secret(utf8: try MembershipConfiguration.token(tokenName))
+      }, caPins: configuration.membership.caPins)
+    if configuration.joinMethod == .iam { options.proveIdentity = Self.proveIdentity }
+    return try await Membership(options)
+  }
+
+  @Sendable private static func proveIdentity(_ challenge: String) async throws -> IAMProof {
+    let proof = try await CallerIdentityProof.make(challenge: challenge, in: AWSEnvironment())
+    return IAMProof(
+      region: proof.region, date: proof.date, authorization: proof.authorization,
+      securityToken: proof.securityToken?.revealText())
   }
 
   private func servedDatabases() throws -> [ServedDatabase] {
@@ -158,10 +171,14 @@ struct Cluster {
     return DatabaseAuthorizer(
       databases: databases, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
-      identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
-      checker: { try side.checker(for: $0) }, locks: { try side.locks },
+      identify: identify(side), checker: { try side.checker(for: $0) }, locks: { try side.locks },
       clientCertificates: ClientCertificates(
         authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }))
+  }
+
+  /// Whom a user's certificate speaks for, by the authorities of the moment.
+  private func identify(_ side: any ClusterSide) -> @Sendable ([UInt8]) throws -> UserIdentity {
+    { [authorities] in try authorities.trusted(side.authorities).user(certificateDER: $0) }
   }
 
   private func sessionAuthorizer(
@@ -169,9 +186,7 @@ struct Cluster {
   ) -> any SessionAuthorizer {
     if let tunnels {
       return ProxyAuthorizer(
-        local: local, tunnels: tunnels,
-        identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
-        exclusion: { try side.exclusion })
+        local: local, tunnels: tunnels, identify: identify(side), exclusion: { try side.exclusion })
     }
     return local ?? NoDatabases()
   }

@@ -66,6 +66,7 @@ final class Port: Sendable {
     var settings = GatewaySettings(
       postgresTLS: try context(web: nil), directTLS: try context(web: try webCertificate(configuration)), http: http)
     settings.recording = recording
+    settings.limits = AdmissionLimits(configuration)
     settings.allowsCancelInClear = configuration.allowsCancelInClear
     settings.tunnel = tunnels.map { registry in
       TunnelEntrance(registry: registry) { [side, authorities] certificate in
@@ -172,5 +173,19 @@ final class AuthTargets: Sendable {
       }
     }
     targets.withLock { $0 = found }
+  }
+}
+
+extension AdmissionLimits {
+  /// What the configuration says, and for the totals as much a reactor as its memory is good for.
+  fileprivate init(_ configuration: TeleportConfiguration) {
+    self.init()
+    let wanted = configuration.connectionLimits
+    connections = wanted.connections ?? connections
+    totalConnections = wanted.totalConnections ?? 20_000 * configuration.reactors
+    unauthenticated = wanted.unauthenticated ?? unauthenticated
+    totalUnauthenticated = wanted.totalUnauthenticated ?? 5_000 * configuration.reactors
+    unauthenticatedRate = wanted.unauthenticatedRate ?? unauthenticatedRate
+    exempt = wanted.exempt
   }
 }

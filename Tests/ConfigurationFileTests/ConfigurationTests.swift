@@ -86,6 +86,8 @@ struct ConfigurationTests {
     ("db_service: {audit: {max_query_size: 8}}", "must be from 256 to 262144 bytes"),
     ("auth_service: {audit: {max_size: much}}", "must be a size such as"),
     ("auth_service: {audit: {max_size: 9999999999999GiB}}", "must be from"),
+    ("teleport: {connection_limits: {max_connections: 0}}", "from 1 to 1000000"),
+    ("teleport: {connection_limits: {exempt: [10.0.0.1/8]}}", "has '10.0.0.1/8', which is not an address or a block"),
     ("auth_service: {audit: {max_sise: 1MiB}}", "did you mean 'max_size'?"),
   ])
   func mistakesAreNamed(yaml: String, words: String) {
@@ -100,7 +102,7 @@ struct ConfigurationTests {
 
   /// What someone relies on and is not there stops the start, with its line.
   @Test(arguments: [
-    ("teleport:\n  connection_limits: {max_connections: 10}", 2, "connection_limits"),
+    ("teleport:\n  connection_limits: {max_users: 10}", 2, "max_users"),
     ("teleport:\n  storage: {type: etcd}", 2, "type"),
     ("teleport:\n  storage:\n    type: sqlite\n    path: /x", 4, "path"),
     ("auth_service:\n  proxy_listener_mode: separate", 2, "proxy_listener_mode"),

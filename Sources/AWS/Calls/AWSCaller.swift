@@ -173,7 +173,7 @@ public struct AWSCaller: Sendable {
 }
 
 /// Reads answers that are not 2xx.
-private enum ErrorAnswer {
+enum ErrorAnswer {
   private struct Problem: Decodable {
     let type: String?
     let message: String?

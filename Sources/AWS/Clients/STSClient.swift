@@ -11,22 +11,13 @@ public struct STSClient: Sendable {
     self.region = region
   }
 
-  /// Whom AWS takes the holder of credentials for.
-  public struct Identity: Sendable {
-    /// Twelve digits.
-    public let account: String
-    /// Of a user, a role's session, or the root user.
-    public let arn: String
-    public let userID: String
-  }
-
   /// GetCallerIdentity: needs no permission at all.
-  public func callerIdentity(_ credentials: AWSCredentials) async throws -> Identity {
+  public func callerIdentity(_ credentials: AWSCredentials) async throws -> CallerIdentity {
     let answer = try await caller.call(.sts, "GetCallerIdentity", region: region, credentials: credentials)
     guard let arn = answer.value("Arn"), let account = answer.value("Account") else {
       throw AWSError("InvalidResponse", "STS answered GetCallerIdentity without an identity")
     }
-    return Identity(account: account, arn: arn, userID: answer.value("UserId") ?? "")
+    return CallerIdentity(account: account, arn: arn)
   }
 
   /// How a role is assumed.
@@ -93,5 +84,18 @@ public struct STSClient: Sendable {
     else { throw AWSError("InvalidResponse", "STS answered without credentials") }
     return AWSCredentials(
       accessKeyID: key, secretAccessKey: Secret(utf8: secret), sessionToken: Secret(utf8: token), expiration: end)
+  }
+}
+
+/// Whom AWS takes the holder of credentials for.
+public struct CallerIdentity: Sendable, Equatable {
+  /// Twelve digits.
+  public let account: String
+  /// Of a user, of a role's session (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) or of the root user.
+  public let arn: String
+
+  public init(account: String, arn: String) {
+    self.account = account
+    self.arn = arn
   }
 }
