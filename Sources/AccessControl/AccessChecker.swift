@@ -102,6 +102,15 @@ public struct AccessChecker: Sendable {
     return .allowed
   }
 
+  /// Whether a role that allows the session names its user letter by letter, itself or by a trait, rather than by a pattern.
+  public func spellsOut(_ access: DatabaseAccess) -> Bool {
+    guard let user = access.databaseUsers.same.first else { return false }
+    return roles.contains { role in
+      matches(allowedLabels(role), access.labels) && matches(role.spec.allow.databaseNames, [access.databaseName])
+        && role.spec.allow.databaseUsers.flatMap { Pattern.listed($0, traits: traits) }.contains(user)
+    }
+  }
+
   /// Whether a database with these labels is to be listed.
   public func canSee(labels: [String: String]) -> Bool {
     !roles.contains { matches($0.spec.deny.databaseLabels ?? [:], labels, ifUnreadable: true) }

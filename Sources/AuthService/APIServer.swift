@@ -5,6 +5,7 @@ import Hummingbird
 import Logging
 import NIOCore
 import PKI
+import StateStore
 import Secrets
 
 /// The HTTPS API's server side, behind the gateway on a private Unix socket.
@@ -142,6 +143,11 @@ private struct CallerMiddleware: RouterMiddleware {
       var context = context
       context.peer = peer
       return try await next(request, context)
+    } catch let error as StateError where error.reason == .unavailable {
+      logger.error("the cluster's state is out of reach", metadata: ["id": "\(context.id)", "error": "\(error)"])
+      let answered = AuthError.unavailable(
+        "the Auth Service cannot reach the cluster's state; try again (its log has the reason under id \(context.id))")
+      return try answer(answered.body, status: .serviceUnavailable, request, context)
     } catch let error as AuthError where error.isForCaller {
       return try answer(error.body, status: .init(code: error.status), request, context)
     } catch let error as NIOTooManyBytesError {

@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 extension AuthServer {
   // MARK: Roles
@@ -68,7 +68,7 @@ extension AuthServer {
 
   /// Roles are checked again when they are read: a later version may refuse what an earlier one took.
   private static func role(_ row: Row) throws -> Role {
-    let (name, json): (String, String) = (row["name"], row["json"])
+    let (name, json): (String, String) = try (row["name"], row["json"])
     do {
       return try JSONDecoder().decode(Role.self, from: Data(json.utf8))
     } catch {
@@ -107,7 +107,7 @@ extension AuthServer {
     try state.database.read { database in
       let query = "SELECT * FROM token WHERE expires > ? ORDER BY expires"
       return try Row.fetchAll(database, sql: query, arguments: [Date().timeIntervalSince1970]).map { row in
-        let (hash, roles, expires): (String, String, Double) = (row["hash"], row["roles"], row["expires"])
+        let (hash, roles, expires): (String, String, Double) = try (row["hash"], row["roles"], row["expires"])
         return TokenListing(
           token: nil, id: String(hash.prefix(12)), roles: roles.split(separator: ",").map(String.init),
           expires: Date(timeIntervalSince1970: expires))

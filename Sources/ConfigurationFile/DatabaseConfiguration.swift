@@ -27,6 +27,10 @@ public struct DatabaseConfiguration: Sendable {
   public var externalID: String?
   /// Workgroup; `nil`: as `uri` says.
   public var workgroup: String?
+  /// Identifier of a provisioned cluster; `nil`: as `uri` says.
+  public var clusterID: String?
+  /// Something is said of AWS, so that the database is one of Redshift whatever its host is called.
+  public var hasAWS: Bool
 
   init(_ section: YAMLSection) throws {
     try section.allow([
@@ -57,7 +61,6 @@ public struct DatabaseConfiguration: Sendable {
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
-    try aws?.refuse(UnsupportedKey.databaseAWS)
     region = try aws?.string("region")
     accountID = try aws?.string("account_id")
     assumeRoleARN = try aws?.string("assume_role_arn")
@@ -65,6 +68,13 @@ public struct DatabaseConfiguration: Sendable {
     let serverless = try aws?.section("redshift_serverless")
     try serverless?.allow(["workgroup_name", "endpoint_name"])
     workgroup = try serverless?.string("workgroup_name")
+    let cluster = try aws?.section("redshift")
+    try cluster?.allow(["cluster_id"])
+    clusterID = try cluster?.string("cluster_id")
+    hasAWS = [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
+    if let aws, workgroup != nil, clusterID != nil {
+      throw aws.complaint("redshift", "and redshift_serverless exclude each other: a database is of one of them")
+    }
     // The uri is what is dialled: the endpoint's name can but agree with it.
     if let serverless, let endpoint = try serverless.string("endpoint_name"), !host.hasPrefix("\(endpoint)-endpoint-") {
       throw serverless.complaint("endpoint_name", "is not the endpoint that uri names, \(host)")
