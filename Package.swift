@@ -63,8 +63,8 @@ let package = Package(
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
-        "TLS",
+        "AccessControl", "AWS", "Audit", "ConfigurationFile", "ControlAPI", "Gateway", "PKI", "PostgresWire",
+        "Reactor", "Secrets", "TLS",
         logging,
       ]),
 
@@ -75,7 +75,7 @@ let package = Package(
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
     .target(name: "Audit", dependencies: [crypto, logging, metrics]),
-    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
+    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "ControlAPI", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
       name: "ControlClient",
@@ -135,7 +135,7 @@ let package = Package(
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
-    .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
+    .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
   ],

@@ -13,14 +13,14 @@ import Secrets
 public struct APIServer: Sendable {
   private let auth: AuthServer
   private let peers: PeerRegistry
-  private let spellings: DatabaseSpellings
+  private let knowledge: DatabaseKnowledge
   private let socketPath: String
 
   /// - Parameter socketPath: in a directory that only this user can enter.
-  public init(auth: AuthServer, peers: PeerRegistry, spellings: @escaping DatabaseSpellings, socketPath: String) {
+  public init(auth: AuthServer, peers: PeerRegistry, knowledge: DatabaseKnowledge, socketPath: String) {
     self.auth = auth
     self.peers = peers
-    self.spellings = spellings
+    self.knowledge = knowledge
     self.socketPath = socketPath
   }
 
@@ -42,9 +42,9 @@ public struct APIServer: Sendable {
     router.add(middleware: CallerMiddleware(peers: peers, auth: auth))
     PublicRoutes(auth: auth).add(to: router)
     HostRoutes(auth: auth).add(to: router)
-    DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
+    DatabaseRoutes(auth: auth, spellings: knowledge.spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
-    LockRoutes(auth: auth).add(to: router)
+    ResourceRoutes(auth: auth, knowledge: knowledge).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
     return router
   }

@@ -45,7 +45,7 @@ final class ChangeFeed: Sendable {
 
 extension ClusterState {
   /// Tables whose rows hosts decide by: a trigger on each counts the revision up.
-  static let sharedTables = ["role", "user", "authority", "host_proxy", "lock"]
+  static let sharedTables = ["role", "user", "authority", "host_proxy", "lock", "db"]
 
   /// Each migration names the tables that it made: at its time there were no others.
   static func createRevisionTriggers(on tables: [String], _ database: Database) throws {

@@ -116,6 +116,13 @@ final class ClusterState: Sendable {
       }
       try createRevisionTriggers(on: ["lock"], database)
     }
+    migrator.registerMigration("7: databases made with tctl") { database in
+      try database.create(table: "db") {
+        $0.primaryKey("name", .text)
+        $0.column("json", .text).notNull()
+      }
+      try createRevisionTriggers(on: ["db"], database)
+    }
     return migrator
   }
 }

@@ -2,10 +2,6 @@ import AccessControl
 import ControlAPI
 import Hummingbird
 
-/// How roles may write a user of a database.
-public typealias DatabaseSpellings =
-  @Sendable (_ user: String, _ database: DatabaseRecord) -> DatabaseUserSpellings
-
 /// What a logged-in user may call: the databases, and certificates for them.
 struct DatabaseRoutes {
   let auth: AuthServer
@@ -35,7 +31,7 @@ struct DatabaseRoutes {
     DatabaseListing(
       name: database.name, description: database.description, protocol: database.protocol, uri: database.uri,
       labels: database.labels, allowedUsers: checker.allowedUsers(labels: database.labels),
-      allowedNames: checker.allowedNames(labels: database.labels))
+      allowedNames: checker.allowedNames(labels: database.labels), origin: database.origin)
   }
 
   /// Refuses early what the Database Service would refuse at the login; that one decides again.

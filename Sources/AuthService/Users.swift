@@ -46,7 +46,12 @@ extension AuthServer {
   }
 
   /// Makes a user who sets the password through the invite.
-  func addUser(_ listing: UserListing, by actor: String) throws -> Invite {
+  ///
+  /// - Parameter lifetime: of the invite, in seconds.
+  func addUser(
+    _ listing: UserListing, lifetime: Int = AuthServer.inviteLifetime, by actor: String
+  ) throws -> Invite {
+    try Self.check(lifetime: lifetime)
     guard Role.isValidName(listing.name) else {
       throw AuthError.invalid("user name '\(listing.name)' is not valid; use letters, digits and . _ @ + -")
     }
@@ -57,7 +62,7 @@ extension AuthServer {
         throw AuthError.exists("user '\(listing.name)' already exists", hint: "change it with 'tctl users update'")
       }
       try Self.store(listing, in: database)
-      return try makeInvite(for: listing.name, in: database)
+      return try makeInvite(for: listing.name, lifetime: lifetime, in: database)
     }
     emit("user.create", "T1002I", name: listing.name, by: actor)
     return invite
@@ -92,14 +97,17 @@ extension AuthServer {
   }
 
   /// Takes password and second factor away and invites the user to set new ones.
-  func resetUser(_ name: String, by actor: String) throws -> Invite {
+  func resetUser(
+    _ name: String, lifetime: Int = AuthServer.inviteLifetime, by actor: String
+  ) throws -> Invite {
+    try Self.check(lifetime: lifetime)
     let invite = try state.database.write { database in
       try database.execute(sql: "UPDATE user SET password = NULL WHERE name = ?", arguments: [name])
       guard database.changesCount > 0 else {
         throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
       }
       try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [name])
-      return try makeInvite(for: name, in: database)
+      return try makeInvite(for: name, lifetime: lifetime, in: database)
     }
     emit("reset_password_token.create", "T6000I", name: name, by: actor)
     return invite
@@ -141,9 +149,15 @@ extension AuthServer {
     return InviteAccepted(user: user, hasSecondFactor: hasSecondFactor)
   }
 
-  private func makeInvite(for user: String, in database: Database) throws -> Invite {
+  private static func check(lifetime: Int) throws {
+    guard Invite.lifetimes.contains(lifetime) else {
+      throw AuthError.invalid("a link is good for 1 minute to 48 hours")
+    }
+  }
+
+  private func makeInvite(for user: String, lifetime: Int, in database: Database) throws -> Invite {
     let secret = OneTimeSecret.make()
-    let expires = Date() + Self.inviteLifetime
+    let expires = Date() + Double(lifetime)
     try database.execute(sql: "DELETE FROM invite WHERE user = ?", arguments: [user])
     try database.execute(
       sql: "INSERT INTO invite (hash, user, expires) VALUES (?, ?, ?)",
@@ -151,7 +165,7 @@ extension AuthServer {
     return Invite(user: user, url: link("/web/invite/\(secret)"), expires: expires)
   }
 
-  private static func store(_ user: UserListing, in database: Database) throws {
+  static func store(_ user: UserListing, in database: Database) throws {
     func json(_ value: some Encodable) throws -> String {
       String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
     }
@@ -162,7 +176,7 @@ extension AuthServer {
         """, arguments: [user.name, try json(user.roles), try json(user.traits)])
   }
 
-  private func check(roles: [String]) throws {
+  func check(roles: [String]) throws {
     let known = Set(try self.roles().map(\.metadata.name))
     if let unknown = roles.first(where: { !known.contains($0) }) {
       throw AuthError.invalid("role '\(unknown)' does not exist", hint: "see 'tctl get roles'")

@@ -6,8 +6,14 @@ import Foundation
 import TLS
 import TextForms
 
-/// A database of the configuration, with everything derived that can be derived at start.
+/// A database to serve, with everything derived that can be derived at start.
 public struct ServedDatabase: Sendable {
+  /// Where it is described, as listings name it.
+  public enum Origin: String, Sendable {
+    case file = "config-file"
+    case dynamic
+  }
+
   /// How Redshift Serverless is asked for a login.
   struct Serverless: Sendable {
     let workgroup: String
@@ -21,6 +27,7 @@ public struct ServedDatabase: Sendable {
   public let description: String
   public let uri: String
   public let labels: [String: String]
+  public let origin: Origin
   let host: String
   let port: UInt16
   let serverName: String
@@ -28,7 +35,8 @@ public struct ServedDatabase: Sendable {
   let serverless: Serverless?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
-  public init(_ configuration: DatabaseConfiguration) throws {
+  public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
+    self.origin = origin
     name = configuration.name
     description = configuration.description
     uri = configuration.uri
@@ -42,7 +50,7 @@ public struct ServedDatabase: Sendable {
     (host, port) = (target.host, target.port)
     serverName = configuration.serverName ?? host
     do {
-      let ca = try configuration.caFile.map { path in
+      let fromFile = try configuration.caFile.map { path in
         guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8)
         else {
           throw complaint("ca_cert_file \(path) cannot be read")
@@ -50,7 +58,8 @@ public struct ServedDatabase: Sendable {
         return text
       }
       tls = try ClientTLSContext(
-        mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull, trustedCAPEM: ca)
+        mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull,
+        trustedCAPEM: configuration.caPEM ?? fromFile)
       serverless = try Self.serverless(configuration, host: host, complaint: complaint)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
@@ -98,6 +107,8 @@ public struct ServedDatabase: Sendable {
   /// AWS account and region where database users are IAM roles.
   public var account: String? { serverless?.account }
   public var region: String? { serverless?.region }
+  public var workgroup: String? { serverless?.workgroup }
+  public var assumeRoleARN: String? { serverless?.assumeRole?.description }
 
   /// How roles may write `user` at this database.
   public func spellings(ofUser user: String) -> DatabaseUserSpellings {

@@ -20,6 +20,7 @@ struct Services: Sendable {
   let authTargets: AuthTargets?
   let contexts: DialContexts
   let port: Port
+  let catalog: DatabaseCatalog
 
   private var logger: Logger { Logger(label: "teleport") }
 
@@ -54,6 +55,7 @@ struct Services: Sendable {
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
+            if catalog.use(try side.databases) { try await report() }
           } catch {
             logger.error("a change of the cluster could not be taken up: \(error)")
           }
@@ -108,6 +110,27 @@ struct Services: Sendable {
         }
       }
     }
+  }
+
+  /// Tells the cluster what this process offers; proxies that an agent is connected to hear it from the agent itself.
+  func report() async throws {
+    // Two who report at once may be overtaken by each other: the later one sees to it that what is true stays.
+    var beat: HostHeartbeat
+    repeat {
+      beat = heartbeat
+      try await side.offer(beat)
+    } while beat != heartbeat
+  }
+
+  private var heartbeat: HostHeartbeat {
+    HostHeartbeat(
+      proxyAddress: configuration.isProxyEnabled ? port.configuration.publicAddress : nil,
+      databases: catalog.served.map { database in
+        DatabaseRecord(
+          name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
+          labels: database.labels, accountID: database.account, region: database.region,
+          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, origin: database.origin.rawValue)
+      })
   }
 
   /// Digs tunnels to all proxies but this process's own, whose sessions need none.
