@@ -130,7 +130,7 @@ let package = Package(
     .testTarget(name: "SystemdTests", dependencies: ["Systemd"]),
     .testTarget(name: "QRCodeTests", dependencies: ["QRCode"], exclude: ["decode.py"]),
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
-    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
+    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets", yams]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(

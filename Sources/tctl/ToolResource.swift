@@ -82,7 +82,7 @@ extension APIClient {
     let name = try reference.requireName()
     let found = try await list(reference.kind, withSecrets: withSecrets).first {
       // A token goes by the beginning of its hash, even where all of it is shown.
-      $0.name == name || $0.name.hasPrefix(TokenName.hashPrefix + name)
+      $0.name == name || name.utf8.count == TokenName.idLength && $0.name.hasPrefix(TokenName.hashPrefix + name)
     }
     guard let found else {
       let isDatabase = reference.kind == DatabaseResource.self
