@@ -139,7 +139,8 @@ public struct AccessChecker: Sendable {
       let selector = isDeny ? conditions.databaseLabels ?? [:] : role.allowedLabels
       return matching.selects(selector, access.labels, ifUnreadable: isDeny) ? .labels : nil
     case .users:
-      let users = access.databaseUsers.same + (isDeny ? access.databaseUsers.alsoDenied : [])
+      let spellings = access.databaseUsers
+      let users = isDeny ? spellings.same + spellings.alsoDenied : spellings.same
       return matching.first(of: conditions.databaseUsers, matching: users, ifUnreadable: isDeny).map(Match.entry)
     case .names:
       return matching.first(of: conditions.databaseNames, matching: [access.databaseName], ifUnreadable: isDeny)

@@ -59,8 +59,9 @@ extension AuthServer {
     let json = String(decoding: try JSONEncoder().encode(resource), as: UTF8.self)
     let replaced = try state.database.write { database in
       let present = try String.fetchOne(database, sql: "SELECT json FROM db WHERE name = ?", arguments: [resource.name])
-      let replaced = try request.check(
-        present.map { try? JSONDecoder().decode(DatabaseResource.self, from: Data($0.utf8)) })
+      let replaced = try request.check(exists: present != nil) {
+        try? present.map { try JSONDecoder().decode(DatabaseResource.self, from: Data($0.utf8)) }
+      }
       let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM db") ?? 0
       guard replaced || count < Self.maximumDatabaseResources else {
         throw AuthError.invalid("there are \(count) databases already", hint: "remove some with 'tctl rm db/NAME'")

@@ -36,7 +36,9 @@ extension AuthServer {
       let now = Date().timeIntervalSince1970
       try database.execute(sql: "DELETE FROM lock WHERE expires <= ?", arguments: [now])
       let present = try String.fetchOne(database, sql: "SELECT json FROM lock WHERE name = ?", arguments: [name])
-      let replaced = try request.check(present.map { try? JSONDecoder().decode(Lock.self, from: Data($0.utf8)) })
+      let replaced = try request.check(exists: present != nil) {
+        try? present.map { try JSONDecoder().decode(Lock.self, from: Data($0.utf8)) }
+      }
       let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM lock") ?? 0
       guard replaced || count < Self.maximumLocks else {
         throw AuthError.invalid("there are \(count) locks already", hint: "lock a role instead of many users")

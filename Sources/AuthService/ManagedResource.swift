@@ -80,23 +80,24 @@ extension ResourceRequest where Resource: ManagedResource {
 
   /// Whether the resource may be written; to be asked in the transaction that writes it.
   ///
-  /// - Parameter present: the resource that is there: outside `nil` if there is none, inside if it cannot be read.
-  /// - Returns: whether there is one.
-  func check(_ present: Resource??) throws -> Bool {
+  /// - Parameters:
+  ///   - exists: whether there is one of its name.
+  ///   - present: reads that one; `nil` if it cannot be read.
+  /// - Returns: `exists`.
+  func check(exists: Bool, _ present: () throws -> Resource?) throws -> Bool {
     let what = "\(Resource.kind) '\(resource.name)'"
     switch condition {
-    case .any: return present != nil
+    case .any: break
     case .absent:
-      guard present == nil else {
+      guard !exists else {
         throw AuthError.exists("\(what) already exists", hint: "replace it with 'tctl create --force'")
       }
-      return false
     case .unchanged:
-      guard let present else { throw AuthError.notFound("\(what) does not exist any more") }
-      guard let revision = resource.revision, try present?.withRevision().revision == revision else {
+      guard exists else { throw AuthError.notFound("\(what) does not exist any more") }
+      guard let revision = resource.revision, try present()?.withRevision().revision == revision else {
         throw AuthError.exists("\(what) has been changed meanwhile", hint: "look at it again and make the change anew")
       }
-      return true
     }
+    return exists
   }
 }

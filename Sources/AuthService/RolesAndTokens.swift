@@ -31,7 +31,7 @@ extension AuthServer {
     let replaced = try state.database.write { database in
       let present = try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name])
       // One that cannot be read any more is there to be replaced.
-      let replaced = try request.check(present == nil ? .none : .some(try? present.map(Self.role)))
+      let replaced = try request.check(exists: present != nil) { try? present.map(Self.role) }
       try Self.store(request.stored, in: database)
       return replaced
     }

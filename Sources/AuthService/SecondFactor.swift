@@ -50,7 +50,7 @@ extension AuthServer {
             hint: "change it there, or overrule it until the next start with 'tctl create --force'")
         }
       case .any: break
-      case .unchanged: _ = try request.check(AuthPreference(secondFactor: mode, origin: origin))
+      case .unchanged: _ = try request.check(exists: true) { AuthPreference(secondFactor: mode, origin: origin) }
       }
       // What overrules the file goes with the file's own setting at the next start.
       try Self.storePreference(

@@ -57,7 +57,7 @@ extension AuthServer {
       let present = try Row.fetchOne(database, sql: "SELECT * FROM token WHERE hash = ?", arguments: [hash])
       // Compared under the name by which both were listed.
       let replaced = try request.named(String(hash.prefix(TokenName.idLength)))
-        .check(try present.map { try TokenResource(row: $0, withSecrets: true) })
+        .check(exists: present != nil) { try present.map { try TokenResource(row: $0, withSecrets: true) } }
       let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM token") ?? 0
       guard replaced || count < Self.maximumTokens else {
         throw AuthError.invalid("there are \(count) tokens already", hint: "remove some with 'tctl tokens rm'")

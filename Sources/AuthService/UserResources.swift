@@ -30,7 +30,9 @@ extension AuthServer {
     try check(roles: user.spec.roles)
     let replaced = try state.database.write { database in
       let present = try Row.fetchOne(database, sql: "SELECT * FROM user WHERE name = ?", arguments: [user.name])
-      let replaced = try request.check(try present.map { UserResource(try StoredUser(row: $0).listing) })
+      let replaced = try request.check(exists: present != nil) {
+        try present.map { UserResource(try StoredUser(row: $0).listing) }
+      }
       try Self.store(
         UserListing(name: user.name, roles: user.spec.roles, traits: user.spec.traits), in: database)
       return replaced
