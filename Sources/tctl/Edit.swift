@@ -10,7 +10,7 @@ struct Edit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Change a resource in an editor: VISUAL, else EDITOR, else vi.",
     discussion:
-      "Kinds: \(ResourceKinds.list). What cannot be applied stays in a file, and so nothing that was written is lost.")
+      "Kinds: \(ResourceKinds.list); what cannot be applied stays in a file, and so nothing that was written is lost.")
 
   @Argument(help: "KIND/NAME.") var resource: String
   @OptionGroup var connection: ConnectionOptions

@@ -7,7 +7,7 @@ import Foundation
 struct Create: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Create resources from a YAML file or stdin.",
-    discussion: "Kinds: \(ResourceKinds.list). A file may hold several, divided by '---'.")
+    discussion: "Kinds: \(ResourceKinds.list); a file may hold several, divided by '---'.")
 
   @Argument(help: "YAML or JSON file; stdin if left out.") var file: String?
   // The guide writes `-f FILE`, which in Teleport is --force followed by the file.
@@ -78,7 +78,7 @@ struct Get: AsyncParsableCommand {
 struct Remove: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rm", abstract: "Remove a resource.",
-    discussion: "Kinds: \(ResourceKinds.list). Removing cap, the cluster_auth_preference, brings its default back.")
+    discussion: "Kinds: \(ResourceKinds.list); removing cap, the cluster_auth_preference, brings its default back.")
 
   @Argument(help: "KIND/NAME.") var resource: String
   @OptionGroup var connection: ConnectionOptions
