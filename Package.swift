@@ -59,13 +59,15 @@ let package = Package(
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
-    .target(name: "AWS", dependencies: ["Secrets", "TextForms", crypto, logging, metrics, httpClient]),
+    .target(
+      name: "AWS", dependencies: ["CPlatform", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "ControlAPI", "Gateway", "PKI", "PostgresWire",
-        "Reactor", "Secrets", "TLS",
-        logging,
+        "AccessControl", "AWS", "Audit", "CPlatform", "ConfigurationFile", "ControlAPI", "Gateway", "PKI",
+        "PostgresWire",
+        "Reactor", "Secrets", "TLS", logging,
       ]),
 
     // Small things without dependencies, for the control plane and the tools.
@@ -84,10 +86,13 @@ let package = Package(
       ]),
     .target(
       name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+    .systemLibrary(
+      name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .target(name: "StateStore", dependencies: ["CLibPQ", "TextForms", grdb, logging]),
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "TextForms", cryptoExtras, grdb,
+        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "StateStore", "TextForms", cryptoExtras,
         hummingbird, logging,
       ]),
 
@@ -99,9 +104,10 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
-        "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
+        "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
       name: "tctl",
@@ -132,9 +138,12 @@ let package = Package(
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
     .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets", yams]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
+    .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
+    .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),

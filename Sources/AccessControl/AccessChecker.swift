@@ -76,6 +76,15 @@ public struct AccessChecker: Sendable {
     return .notAllowed(wanted[furthest], access)
   }
 
+  /// Whether a role that allows the session names its user letter by letter, itself or by a trait, rather than by a pattern.
+  public func spellsOut(_ access: DatabaseAccess) -> Bool {
+    guard let user = access.databaseUsers.same.first else { return false }
+    return roles.contains { role in
+      match(.labels, of: role, .allow, access) != nil && match(.names, of: role, .allow, access) != nil
+        && role.spec.allow.databaseUsers.flatMap { Pattern.listed($0, traits: matching.traits) }.contains(user)
+    }
+  }
+
   /// Whether a database with these labels is to be listed.
   public func canSee(labels: [String: String]) -> Bool {
     !roles.contains { matching.selects($0.spec.deny.databaseLabels ?? [:], labels, ifUnreadable: true) }

@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import PKI
 import Secrets
+import StateStore
 
 /// The HTTPS API's server side, behind the gateway on a private Unix socket.
 ///
@@ -140,6 +141,11 @@ private struct CallerMiddleware: RouterMiddleware {
       var context = context
       context.peer = peer
       return try await next(request, context)
+    } catch let error as StateError where error.reason == .unavailable {
+      logger.error("the cluster's state is out of reach", metadata: ["id": "\(context.id)", "error": "\(error)"])
+      let answered = AuthError.unavailable(
+        "the Auth Service cannot reach the cluster's state; try again (its log has the reason under id \(context.id))")
+      return try answer(answered.body, status: .serviceUnavailable, request, context)
     } catch let error as AuthError where error.isForCaller {
       return try answer(error.body, status: .init(code: error.status), request, context)
     } catch let error as NIOTooManyBytesError {

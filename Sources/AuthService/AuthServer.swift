@@ -3,9 +3,9 @@ import Audit
 import ControlAPI
 import Crypto
 import Foundation
-import GRDB
 import PKI
 import Secrets
+import StateStore
 import TextForms
 
 /// The Auth Service: who may log in, with which roles, and the certificates that say so.
@@ -23,8 +23,7 @@ public final class AuthServer: Sendable {
   let databaseCA: CertificateAuthority
   private let gate = PasswordGate()
   let joinGate = JoinGate()
-  let changes = ChangeFeed()
-  private let observer: RevisionObserver
+  let changes: ChangeFeed
   /// Hashes of the tokens of the configuration, and the services each is for.
   let staticTokens: [String: Set<String>]
   /// Seconds that a host's certificate is good for.
@@ -40,17 +39,19 @@ public final class AuthServer: Sendable {
   /// Opens the state in `dataDirectory`; the first start makes the authorities and the preset roles.
   ///
   /// - Parameters:
+  ///   - storage: where the state is; keys stay in `dataDirectory` either way.
   ///   - staticTokens: join tokens of the configuration and the services each is for.
   ///   - hostCertificateLifetime: seconds.
   public init(
-    dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog,
+    dataDirectory: String, storage: StateStorage = .sqlite, clusterName: String, publicAddress: String,
+    audit: AuditLog,
     staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400
   ) throws {
-    state = try ClusterState(dataDirectory: dataDirectory)
+    let changes = ChangeFeed()
+    self.changes = changes
+    state = try ClusterState(dataDirectory: dataDirectory, storage: storage) { changes.announce() }
     self.staticTokens = Dictionary(staticTokens.map { (OneTimeSecret.hash($0.token), $0.services) }) { $0.union($1) }
     self.hostCertificateLifetime = hostCertificateLifetime
-    observer = RevisionObserver(feed: changes)
-    state.database.add(transactionObserver: observer)
     sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
     self.publicAddress = publicAddress
     self.audit = audit
@@ -64,24 +65,24 @@ public final class AuthServer: Sendable {
     }
     // The name is in every certificate: it stays what it was at the first start.
     self.clusterName = stored
-    userCA = try Self.authority(.user, state, stored)
-    hostCA = try Self.authority(.host, state, stored)
-    databaseCA = try Self.authority(.database, state, stored)
+    userCA = try Self.authority(.user, state, sealed, stored)
+    hostCA = try Self.authority(.host, state, sealed, stored)
+    databaseCA = try Self.authority(.database, state, sealed, stored)
   }
 
   private static func authority(
-    _ kind: CertificateAuthority.Kind, _ state: ClusterState, _ clusterName: String
+    _ kind: CertificateAuthority.Kind, _ state: ClusterState, _ sealed: SealedSecrets, _ clusterName: String
   ) throws -> CertificateAuthority {
     try state.database.write { database in
       let query = "SELECT certificate, key FROM authority WHERE kind = ?"
       if let row = try Row.fetchOne(database, sql: query, arguments: [kind.rawValue]) {
-        let key: Data = row["key"]
-        return try CertificateAuthority(kind: kind, certificatePEM: row["certificate"], keyPEM: Secret(key))
+        let key = try sealed.openKey(try row["key"], of: kind)
+        return try CertificateAuthority(kind: kind, certificatePEM: try row["certificate"], keyPEM: key)
       }
       let authority = try CertificateAuthority.make(kind, clusterName: clusterName)
       try database.execute(
         sql: "INSERT INTO authority VALUES (?, ?, ?)",
-        arguments: [kind.rawValue, try authority.certificatePEM, authority.keyPEM.withBytes { Data($0) }])
+        arguments: [kind.rawValue, try authority.certificatePEM, try sealed.sealKey(of: authority)])
       return authority
     }
   }

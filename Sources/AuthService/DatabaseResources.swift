@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 /// Databases that were made with `tctl create`: Database Services learn of them by the snapshot.
 extension DatabaseResource: ManagedResource {
@@ -42,7 +42,7 @@ extension AuthServer {
 
   private static func databaseResources(in database: Database) throws -> [DatabaseResource] {
     try Row.fetchAll(database, sql: "SELECT name, json FROM db ORDER BY name").map { row in
-      let (name, json): (String, String) = (row["name"], row["json"])
+      let (name, json): (String, String) = try (row["name"], row["json"])
       do {
         return try JSONDecoder().decode(DatabaseResource.self, from: Data(json.utf8))
       } catch {

@@ -24,8 +24,8 @@ extension AuthServer {
     if database == nil { try explainMissing(request.database, &answer) }
     if let database {
       answer.labels = database.labels
-      try explainAWS(database, knowledge, &answer)
-      if let user { try explainRoles(of: user, at: database, knowledge, &answer) }
+      let isSpelledOut = try user.map { try explainRoles(of: $0, at: database, knowledge, &answer) } ?? false
+      try explainAWS(database, knowledge, isSpelledOut: isSpelledOut, &answer)
     }
     answer.allowed = answer.problems.isEmpty
     return answer
@@ -44,26 +44,26 @@ extension AuthServer {
   }
 
   private func explainAWS(
-    _ database: DatabaseRecord, _ knowledge: DatabaseKnowledge, _ answer: inout ExplainResponse
+    _ database: DatabaseRecord, _ knowledge: DatabaseKnowledge, isSpelledOut: Bool, _ answer: inout ExplainResponse
   ) throws {
     do {
-      answer.aws = try knowledge.roleChain(answer.request.databaseUser, database)
+      answer.aws = try knowledge.roleChain(answer.request.databaseUser, isSpelledOut, database)
     } catch AuthError.invalid(let message, let hint) {
       answer.problems.append("AWS cannot be asked for database user '\(answer.request.databaseUser)': \(message)")
       if let hint { answer.mends.append(hint) }
     }
   }
 
+  /// - Returns: whether a role names the database user letter by letter.
   private func explainRoles(
     of user: StoredUser, at database: DatabaseRecord, _ knowledge: DatabaseKnowledge, _ answer: inout ExplainResponse
-  ) throws {
+  ) throws -> Bool {
     let request = answer.request
     let checker = AccessChecker(roles: try roles(named: Set(user.roles)), traits: user.traits)
-    let explanation = checker.explain(
-      DatabaseAccess(
-        labels: database.labels, databaseName: request.databaseName,
-        databaseUsers: knowledge.spellings(request.databaseUser, database),
-        wantsReplication: request.wantsReplication))
+    let access = DatabaseAccess(
+      labels: database.labels, databaseName: request.databaseName,
+      databaseUsers: knowledge.spellings(request.databaseUser, database), wantsReplication: request.wantsReplication)
+    let explanation = checker.explain(access)
     answer.roles = explanation.roles
     if let reason = explanation.reason { answer.problems.append(reason) }
     answer.mends += explanation.mends(
@@ -71,6 +71,7 @@ extension AuthServer {
       wanted: [
         .labels: Self.text(database.labels), .users: request.databaseUser, .names: request.databaseName,
       ])
+    return checker.spellsOut(access)
   }
 
   private static func text(_ labels: [String: String]) -> String {

@@ -2,8 +2,8 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
 import PKI
+import StateStore
 
 /// Hosts that joined: their certificates, what they offer, and the snapshot they decide by.
 extension AuthServer {
@@ -139,7 +139,7 @@ extension AuthServer {
       ClusterSnapshot(
         revision: try state.revision(database), clusterName: clusterName, authorities: authorities,
         roles: try Self.roles(in: database),
-        users: try Row.fetchAll(database, sql: "SELECT * FROM user ORDER BY name").map {
+        users: try Row.fetchAll(database, sql: "SELECT * FROM cluster_user ORDER BY name").map {
           try StoredUser(row: $0).listing
         },
         proxies: try Self.proxies(in: database), locks: try Self.locks(in: database),
@@ -169,7 +169,10 @@ extension AuthServer {
       try database.execute(sql: "DELETE FROM host_database WHERE expires <= ? OR host = ?", arguments: [now, hostID])
       for (name, json) in records {
         try database.execute(
-          sql: "INSERT OR REPLACE INTO host_database VALUES (?, ?, ?, ?)", arguments: [hostID, name, json, expires])
+          sql: """
+            INSERT INTO host_database VALUES (?, ?, ?, ?)
+            ON CONFLICT (host, name) DO UPDATE SET json = excluded.json, expires = excluded.expires
+            """, arguments: [hostID, name, json, expires])
       }
       try Self.enterProxy(beat.proxyAddress, of: hostID, now: now, expires: expires, in: database)
     }
@@ -187,9 +190,12 @@ extension AuthServer {
     let known = try Row.fetchOne(
       database, sql: "SELECT address, expires FROM host_proxy WHERE host = ?", arguments: [hostID])
     let refreshAt = expires - Double(HostHeartbeat.lifetime) / 2
-    if let known, known["address"] == address, known["expires"] > refreshAt { return }
+    if let known, try known["address"] == address, try known["expires"] > refreshAt { return }
     try database.execute(
-      sql: "INSERT OR REPLACE INTO host_proxy VALUES (?, ?, ?)", arguments: [hostID, address, expires])
+      sql: """
+        INSERT INTO host_proxy VALUES (?, ?, ?)
+        ON CONFLICT (host) DO UPDATE SET address = excluded.address, expires = excluded.expires
+        """, arguments: [hostID, address, expires])
   }
 
   /// The host is leaving in good order.
@@ -204,7 +210,7 @@ extension AuthServer {
   func databases() throws -> [DatabaseRecord] {
     let texts = try state.database.read { database in
       try String.fetchAll(
-        database, sql: "SELECT json FROM host_database WHERE expires > ? GROUP BY name ORDER BY name",
+        database, sql: "SELECT min(json) FROM host_database WHERE expires > ? GROUP BY name ORDER BY name",
         arguments: [Date().timeIntervalSince1970])
     }
     return try texts.map { try JSONDecoder.api.decode(DatabaseRecord.self, from: Data($0.utf8)) }

@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 /// Locks: made, listed, removed, and applied to who calls.
 extension AuthServer {
@@ -14,7 +14,7 @@ extension AuthServer {
 
   static func locks(in database: Database) throws -> [Lock] {
     try Row.fetchAll(database, sql: "SELECT name, json FROM lock ORDER BY name").map { row in
-      let (name, json): (String, String) = (row["name"], row["json"])
+      let (name, json): (String, String) = try (row["name"], row["json"])
       do {
         return try JSONDecoder().decode(Lock.self, from: Data(json.utf8))
       } catch {
@@ -44,8 +44,10 @@ extension AuthServer {
         throw AuthError.invalid("there are \(count) locks already", hint: "lock a role instead of many users")
       }
       try database.execute(
-        sql: "INSERT OR REPLACE INTO lock VALUES (?, ?, ?)",
-        arguments: [name, json, lock.expires?.timeIntervalSince1970])
+        sql: """
+          INSERT INTO lock VALUES (?, ?, ?)
+          ON CONFLICT (name) DO UPDATE SET json = excluded.json, expires = excluded.expires
+          """, arguments: [name, json, lock.expires?.timeIntervalSince1970])
       return replaced
     }
     var event = AuditEvent("lock.created", code: "TLK00I")

@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 extension AuthServer {
   // MARK: Roles
@@ -63,7 +63,7 @@ extension AuthServer {
 
   /// Roles are checked again when they are read: a later version may refuse what an earlier one took.
   private static func role(_ row: Row) throws -> Role {
-    let (name, json): (String, String) = (row["name"], row["json"])
+    let (name, json): (String, String) = try (row["name"], row["json"])
     do {
       return try JSONDecoder().decode(Role.self, from: Data(json.utf8))
     } catch {

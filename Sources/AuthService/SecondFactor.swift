@@ -1,8 +1,8 @@
 import AccessControl
 import ControlAPI
 import Foundation
-import GRDB
 import Secrets
+import StateStore
 
 /// What became of the second half of a login.
 enum SecondFactorVerdict {
@@ -109,13 +109,13 @@ extension AuthServer {
       let mode = try Self.preference(in: database).mode
       guard mode != .off else { return .passed }
       let row = try Row.fetchOne(
-        database, sql: "SELECT secret, last_step FROM second_factor WHERE user = ?", arguments: [user])
-      let secret = try row.map { try sealed.openSecret($0["secret"], for: Self.owner(user)) } ?? Self.decoy
-      let step = TOTP.match(code, secret: secret, after: row?["last_step"] ?? 0)
+        database, sql: "SELECT secret, last_step FROM second_factor WHERE username = ?", arguments: [user])
+      let secret = try row.map { try sealed.openSecret(try $0["secret"], for: Self.owner(user)) } ?? Self.decoy
+      let step = TOTP.match(code, secret: secret, after: try row?["last_step"] ?? 0)
       guard row != nil else { return mode.isRequired ? .notEnrolled : .passed }
       guard spend, let step else { return .refused }
       try database.execute(
-        sql: "UPDATE second_factor SET last_step = ? WHERE user = ?", arguments: [step, user])
+        sql: "UPDATE second_factor SET last_step = ? WHERE username = ?", arguments: [step, user])
       return .passed
     }
   }
@@ -144,7 +144,7 @@ extension AuthServer {
   /// - Returns: whether there is one now. Called in the transaction that spends the link, before the link is gone.
   func enrol(_ user: String, link: String, otp: Secret?, in database: Database) throws -> Bool {
     let mode = try Self.preference(in: database).mode
-    try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [user])
+    try database.execute(sql: "DELETE FROM second_factor WHERE username = ?", arguments: [user])
     guard mode != .off, otp != nil || mode.isRequired else { return false }
     guard let otp, otp.count > 0 else {
       throw AuthError.invalid("a code of your authenticator app is needed", hint: "the cluster demands a second factor")

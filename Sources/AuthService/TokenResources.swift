@@ -1,12 +1,12 @@
 import AccessControl
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 /// Join tokens as resources. Only their hashes are stored: what is shown is the hash, or its beginning.
 extension TokenResource: ManagedResource {
   fileprivate init(row: Row, withSecrets: Bool) throws {
-    let (hash, roles, expires): (String, String, Double) = (row["hash"], row["roles"], row["expires"])
+    let (hash, roles, expires): (String, String, Double) = try (row["hash"], row["roles"], row["expires"])
     let spec = Spec(roles: roles.split(separator: ",").map(String.init))
     // Whole seconds are what the resource can say.
     let end = Date(timeIntervalSince1970: expires.rounded(.down))

@@ -1,6 +1,6 @@
 import AccessControl
 import ControlAPI
-import GRDB
+import StateStore
 
 /// Users as resources: who they are, without how they prove it.
 extension UserResource: ManagedResource {
@@ -29,7 +29,7 @@ extension AuthServer {
     let user = request.stored
     try check(roles: user.spec.roles)
     let replaced = try state.database.write { database in
-      let present = try Row.fetchOne(database, sql: "SELECT * FROM user WHERE name = ?", arguments: [user.name])
+      let present = try Row.fetchOne(database, sql: "SELECT * FROM cluster_user WHERE name = ?", arguments: [user.name])
       let replaced = try request.check(exists: present != nil) {
         try present.map { UserResource(try StoredUser(row: $0).listing) }
       }

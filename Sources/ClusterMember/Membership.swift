@@ -15,8 +15,8 @@ public final class Membership: Sendable {
   /// How to find the cluster and what to be in it.
   public struct Options: Sendable {
     public var dataDirectory: String
-    /// HOST:PORT of a proxy or an Auth Service.
-    public var server: String
+    /// HOST:PORT of proxies or Auth Services; the next is asked when one fails.
+    public var servers: [String]
     public var services: [ServiceRole]
     public var hostName: String
     /// Names and addresses that a proxy is dialled by.
@@ -27,11 +27,11 @@ public final class Membership: Sendable {
     public var caPins: [String]
 
     public init(
-      dataDirectory: String, server: String, services: [ServiceRole], hostName: String, publicNames: [String],
+      dataDirectory: String, servers: [String], services: [ServiceRole], hostName: String, publicNames: [String],
       token: @escaping @Sendable () throws -> Secret, caPins: [String]
     ) {
       self.dataDirectory = dataDirectory
-      self.server = server
+      self.servers = servers
       self.services = services
       self.hostName = hostName
       self.publicNames = publicNames
@@ -50,6 +50,7 @@ public final class Membership: Sendable {
   public let clusterName: String
   private let options: Options
   private let store: HostStore
+  private let rotation: ServerRotation
   private let state: Mutex<State>
   private let logger = Logger(label: "member")
 
@@ -61,6 +62,8 @@ public final class Membership: Sendable {
   ///   host that has no snapshot of it yet.
   public init(_ options: Options) async throws {
     self.options = options
+    let rotation = ServerRotation(options.servers)
+    self.rotation = rotation
     store = try HostStore(dataDirectory: options.dataDirectory)
     let certificate: HostCertificate
     let key: Secret
@@ -69,7 +72,7 @@ public final class Membership: Sendable {
     } else {
       // Also for a host that was away for longer than its certificate is good: it has to be let in anew.
       let fresh = KeyPair.generate()
-      certificate = try await Self.join(options, fresh)
+      certificate = try await rotation.firstThatAnswers { try await Self.join(options, at: $0, fresh) }
       key = fresh.pem
       try store.save(certificate, keyPEM: key)
     }
@@ -82,7 +85,10 @@ public final class Membership: Sendable {
         proxies: [], locks: []),
       heartbeat: HostHeartbeat(proxyAddress: nil, databases: []))
     do {
-      state.snapshot = try await Self.fetch(options.server, state.credentials, state.authorities, after: 0, wait: 0)
+      let (credentials, authorities) = (state.credentials, state.authorities)
+      state.snapshot = try await rotation.firstThatAnswers {
+        try await Self.fetch($0, credentials, authorities, after: 0, wait: 0)
+      }
       try store.save(state.snapshot)
     } catch {
       guard let cached = try store.loadSnapshot() else { throw error }
@@ -109,38 +115,38 @@ public final class Membership: Sendable {
 
   // MARK: Joining
 
-  private static func join(_ options: Options, _ key: KeyPair) async throws -> HostCertificate {
+  private static func join(_ options: Options, at server: String, _ key: KeyPair) async throws -> HostCertificate {
     // Whom to trust is settled before the token leaves the host.
-    let trusted = try await pinnedAuthorities(options)
+    let trusted = try await pinnedAuthorities(options, at: server)
     let token = try options.token()
     let request = JoinRequest(
       token: token.revealText() ?? "", services: options.services.map(\.rawValue), hostName: options.hostName,
       publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
-    let certificate: HostCertificate = try await with(APIClient(address: options.server, trustedCAPEMs: trusted)) {
+    let certificate: HostCertificate = try await with(APIClient(address: server, trustedCAPEMs: trusted)) {
       try await $0.post("/v1/join", request)
     }
     let pins = try certificate.authorities.hostPEMs.map { try caPin(ofPEM: $0) }
-    guard options.caPins.isEmpty || !Set(pins).isDisjoint(with: options.caPins) else { throw pinMismatch(options) }
+    guard options.caPins.isEmpty || !Set(pins).isDisjoint(with: options.caPins) else { throw pinMismatch(server) }
     return certificate
   }
 
   /// The host CAs that the pins vouch for; none without pins.
-  private static func pinnedAuthorities(_ options: Options) async throws -> [String] {
+  private static func pinnedAuthorities(_ options: Options, at server: String) async throws -> [String] {
     guard !options.caPins.isEmpty else { return [] }
     // Nothing secret crosses this connection, and what it brings has to match the pin.
-    let text: String = try await with(APIClient(address: options.server, insecure: true)) {
+    let text: String = try await with(APIClient(address: server, insecure: true)) {
       try await $0.getText("/v1/webapi/cas")
     }
     let matching = try text.components(separatedBy: "-----END CERTIFICATE-----")
       .filter { $0.contains("-----BEGIN CERTIFICATE-----") }.map { $0 + "-----END CERTIFICATE-----\n" }
       .filter { options.caPins.contains(try caPin(ofPEM: $0)) }
-    guard !matching.isEmpty else { throw pinMismatch(options) }
+    guard !matching.isEmpty else { throw pinMismatch(server) }
     return matching
   }
 
-  private static func pinMismatch(_ options: Options) -> ToolError {
+  private static func pinMismatch(_ server: String) -> ToolError {
     ToolError(
-      "the CA of \(options.server) does not match ca_pin; the token was not sent",
+      "the CA of \(server) does not match ca_pin; the token was not sent",
       hint: "compare with 'tctl status' on the Auth Service's host")
   }
 
@@ -179,7 +185,7 @@ public final class Membership: Sendable {
 
   private func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
     let (credentials, authorities) = state.withLock { ($0.credentials, $0.authorities) }
-    return try await Self.with(try Self.client(options.server, credentials, authorities), body)
+    return try await Self.with(try Self.client(rotation.current, credentials, authorities), body)
   }
 
   // MARK: Going on
@@ -211,6 +217,7 @@ public final class Membership: Sendable {
         failures = 0
       } catch {
         try Task.checkCancellation()
+        rotation.advance()
         let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(failures, 10)))
         failures += 1
         logger.warning("\(what) failed: \(error)")
@@ -225,7 +232,7 @@ public final class Membership: Sendable {
         ($0.credentials, $0.authorities, $0.snapshot.revision)
       }
       let snapshot = try await Self.fetch(
-        options.server, credentials, authorities, after: revision, wait: Self.longPoll)
+        rotation.current, credentials, authorities, after: revision, wait: Self.longPoll)
       guard snapshot.revision != revision else { return }
       state.withLock { state in
         state.snapshot = snapshot

@@ -29,6 +29,12 @@ public struct DatabaseConfiguration: Sendable, Equatable {
   public var externalID: String?
   /// Workgroup; `nil`: as `uri` says.
   public var workgroup: String?
+  /// Identifier of a provisioned cluster; `nil`: as `uri` says.
+  public var clusterID: String?
+  /// Something is said of AWS, so that the database is one of Redshift whatever its host is called.
+  public var hasAWS: Bool {
+    [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
+  }
   /// The VPC endpoint that `uri` has to name.
   var endpoint: String?
   var databaseProtocol: String
@@ -51,7 +57,6 @@ public struct DatabaseConfiguration: Sendable, Equatable {
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
-    try aws?.refuse(UnsupportedKey.databaseAWS)
     region = try aws?.string("region")
     accountID = try aws?.string("account_id")
     assumeRoleARN = try aws?.string("assume_role_arn")
@@ -60,9 +65,17 @@ public struct DatabaseConfiguration: Sendable, Equatable {
     try serverless?.allow(["workgroup_name", "endpoint_name"])
     workgroup = try serverless?.string("workgroup_name")
     endpoint = try serverless?.string("endpoint_name")
+    let cluster = try aws?.section("redshift")
+    try cluster?.allow(["cluster_id"])
+    clusterID = try cluster?.string("cluster_id")
     if let problem {
-      let place = problem.key == .endpoint ? serverless ?? section : section
-      throw place.complaint(problem.key.rawValue, problem.text)
+      let place: YAMLSection? =
+        switch problem.key {
+        case .endpoint: serverless
+        case .redshift: aws
+        default: nil
+        }
+      throw (place ?? section).complaint(problem.key.rawValue, problem.text)
     }
   }
 

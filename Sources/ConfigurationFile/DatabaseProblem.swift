@@ -5,7 +5,7 @@ import ControlAPI
 struct DatabaseProblem {
   /// Its key in teleport.yaml.
   enum Key: String {
-    case name, `protocol`, uri, tls
+    case name, `protocol`, uri, tls, redshift
     case endpoint = "endpoint_name"
 
     /// The same in a resource.
@@ -14,6 +14,7 @@ struct DatabaseProblem {
       case .name: ["metadata", "name"]
       case .protocol, .uri: ["spec", rawValue]
       case .tls: ["spec", "tls", "mode"]
+      case .redshift: ["spec", "aws", rawValue]
       case .endpoint: ["spec", "aws", "redshift_serverless", rawValue]
       }
     }
@@ -38,6 +39,10 @@ extension DatabaseConfiguration {
     guard let host = Self.split(uri)?.host else { return DatabaseProblem(key: .uri, text: "must be HOST:PORT") }
     guard Self.modes.contains(tlsMode) else {
       return DatabaseProblem(key: .tls, text: "has a mode other than verify-full, verify-ca and insecure")
+    }
+    guard workgroup == nil || clusterID == nil else {
+      return DatabaseProblem(
+        key: .redshift, text: "and redshift_serverless exclude each other: a database is of one of them")
     }
     // The uri is what is dialled: the endpoint's name can but agree with it.
     if let endpoint, !host.hasPrefix("\(endpoint)-endpoint-") {
@@ -65,6 +70,7 @@ extension DatabaseConfiguration {
     externalID = spec.aws?.externalID
     workgroup = spec.aws?.redshiftServerless?.workgroupName
     endpoint = spec.aws?.redshiftServerless?.endpointName
+    clusterID = spec.aws?.redshift?.clusterID
     if let problem { throw RoleError("'\(problem.key.rawValue)' \(problem.text)", at: problem.key.path) }
   }
 }

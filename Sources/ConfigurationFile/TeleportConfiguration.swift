@@ -6,6 +6,8 @@ import TextForms
 public struct TeleportConfiguration: Sendable {
   /// Name of this host, in its certificate.
   public var nodename = "localhost"
+  /// Where the Auth Service keeps the cluster's state.
+  public var storage = StorageConfiguration.sqlite
   /// Absolute path of the state.
   public var dataDirectory = "/var/lib/teleport"
   /// The program's own log.
@@ -93,7 +95,7 @@ public struct TeleportConfiguration: Sendable {
       "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
     ])
     try section.refuse(UnsupportedKey.common)
-    if let storage = try section.section("storage") { try checkStorage(storage) }
+    if let section = try section.section("storage") { storage = try StorageConfiguration(section) }
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
     guard dataDirectory.hasPrefix("/") else { throw section.complaint("data_dir", "must be an absolute path") }
@@ -127,15 +129,6 @@ public struct TeleportConfiguration: Sendable {
         throw section.complaint("shutdown_timeout", "must be a duration of at most 24h, such as 30s or 5m")
       }
       shutdownTimeout = timeout
-    }
-  }
-
-  private func checkStorage(_ section: YAMLSection) throws {
-    for key in section.keys where key != "type" {
-      throw section.complaint(key, "is not supported: the state is kept in data_dir; remove it")
-    }
-    if let type = try section.string("type"), type != "sqlite" {
-      throw section.complaint("type", "must be sqlite: the state is kept in data_dir")
     }
   }
 

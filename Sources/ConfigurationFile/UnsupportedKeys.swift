@@ -36,10 +36,6 @@ struct UnsupportedKey {
     UnsupportedKey(name: "admin_user", reason: "users are not provisioned; make them in the database"),
   ]
 
-  static let databaseAWS = [
-    UnsupportedKey(name: "redshift", reason: "provisioned clusters are not served; use redshift_serverless")
-  ]
-
   static let services = [
     UnsupportedKey(name: "ssh_service", reason: "SSH is not served; write enabled: no"),
     UnsupportedKey(name: "discovery_service", reason: "nothing is discovered; write enabled: no"),

@@ -16,7 +16,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let checker: @Sendable (UserIdentity) throws -> AccessChecker
   /// The locks in force.
   let locks: @Sendable () throws -> [Lock]
-  private let authenticator: RedshiftServerlessAuthenticator
+  private let authenticator: RedshiftAuthenticator
   private let audit: AuditLog
   private let keys = ScramKeyCache()
   private let logger = Logger(label: "db")
@@ -43,7 +43,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   ///   - locks: the locks in force; `applyLocks` is to be called when they change.
   public init(
-    catalog: DatabaseCatalog, authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
+    catalog: DatabaseCatalog, authenticator: RedshiftAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
@@ -131,7 +131,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
-    return try await connect(request, identity, database, checker, event, lockable)
+    return try await connect(
+      request, identity, database, checker, event, lockable, isSpelledOut: checker.spellsOut(access))
   }
 
   private func refuseLocked(_ session: LockableSession) throws {
@@ -157,18 +158,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   private func connect(
     _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
-    _ event: AuditEvent, _ lockable: LockableSession
+    _ event: AuditEvent, _ lockable: LockableSession, isSpelledOut: Bool
   ) async throws -> SessionGrant {
     var user = request.user
     var password: Secret?
     var isCached = false
-    if let serverless = database.serverless {
-      let role = try RoleARN.ofDatabaseUser(request.user, account: serverless.account, region: serverless.region)
-      let login = DatabaseLogin(
-        workgroup: serverless.workgroup, region: serverless.region, database: request.database,
-        assumeRole: serverless.assumeRole, externalID: serverless.externalID, userRole: role)
+    if let redshift = database.redshift {
+      let login = try redshift.login(user: request.user, database: request.database, isSpelledOut: isSpelledOut)
       let result = try await authenticator.credentials(
-        for: login, sessionName: identity.username, rejected: request.rejectedPassword)
+        for: login, userName: identity.username, rejected: request.rejectedPassword)
       (user, password, isCached) = (result.credentials.user, result.credentials.password, result.isCached)
     }
     let addresses = try Resolver.addresses(host: database.host, port: database.port)
@@ -194,6 +192,12 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     switch error {
     case let error as WireError: return error
     case let error as AWSError:
+      logger.warning("AWS gives no database credentials", metadata: ["error": "\(error.details)"])
+      return WireError(
+        .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
+    case let error as CredentialsError:
+      logger.warning(
+        "no AWS credentials of this host", metadata: ["error": "\(error.failure?.details ?? error.description)"])
       return WireError(
         .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
     case let error as IdentityRefusal:

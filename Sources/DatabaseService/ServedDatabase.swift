@@ -14,15 +14,6 @@ public struct ServedDatabase: Sendable {
     case dynamic
   }
 
-  /// How Redshift Serverless is asked for a login.
-  struct Serverless: Sendable {
-    let workgroup: String
-    let region: String
-    let account: String
-    let assumeRole: RoleARN?
-    let externalID: String?
-  }
-
   public let name: String
   public let description: String
   public let uri: String
@@ -32,7 +23,7 @@ public struct ServedDatabase: Sendable {
   let port: UInt16
   let serverName: String
   let tls: ClientTLSContext
-  let serverless: Serverless?
+  let redshift: RedshiftTarget?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
   public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
@@ -60,7 +51,7 @@ public struct ServedDatabase: Sendable {
       tls = try ClientTLSContext(
         mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull,
         trustedCAPEM: configuration.caPEM ?? fromFile)
-      serverless = try Self.serverless(configuration, host: host, complaint: complaint)
+      redshift = try RedshiftTarget(configuration, host: host, complaint: complaint)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
     } catch let error as AWSError {
@@ -68,47 +59,19 @@ public struct ServedDatabase: Sendable {
     }
   }
 
-  private static func serverless(
-    _ configuration: DatabaseConfiguration, host: String, complaint: (String) -> ConfigurationError
-  ) throws -> Serverless? {
-    let endpoint = RedshiftServerlessEndpoint(host: host)
-    guard endpoint != nil || configuration.workgroup != nil else { return nil }
-    func pick(_ configured: String?, _ derived: String?, _ key: String) throws -> String {
-      if let configured, let derived, !derived.isEmpty, configured != derived {
-        throw complaint("\(key) '\(configured)' contradicts the uri, which says '\(derived)'")
-      }
-      guard let value = configured ?? derived, !value.isEmpty else {
-        throw complaint("\(key) cannot be read from the uri; set it")
-      }
-      return value
-    }
-    let region = try pick(configuration.region, endpoint?.region, "aws.region")
-    let account = try pick(configuration.accountID, endpoint?.account, "aws.account_id")
-    return Serverless(
-      workgroup: try pick(configuration.workgroup, endpoint?.workgroup, "aws.redshift_serverless.workgroup_name"),
-      region: region, account: account, assumeRole: try configuration.assumeRoleARN.map { try RoleARN($0) },
-      externalID: configuration.externalID)
-  }
-
   /// `db_type` of audit records.
-  var auditType: String { serverless == nil ? "self-hosted" : "redshift-serverless" }
+  var auditType: String { redshift?.auditType ?? "self-hosted" }
 
   /// Fields of audit records that tell which database it is.
   var auditFields: [(name: StaticString, value: AuditEvent.Value)] {
-    var fields: [(name: StaticString, value: AuditEvent.Value)] = []
-    if !labels.isEmpty { fields.append(("db_labels", .pairs(labels))) }
-    guard let serverless else { return fields }
-    fields.append(("db_aws_region", .text(serverless.region)))
-    fields.append(("db_aws_account_id", .text(serverless.account)))
-    fields.append(("db_aws_redshift_serverless_workgroup", .text(serverless.workgroup)))
-    return fields
+    (labels.isEmpty ? [] : [("db_labels", .pairs(labels))]) + (redshift?.auditFields ?? [])
   }
 
   /// AWS account and region where database users are IAM roles.
-  public var account: String? { serverless?.account }
-  public var region: String? { serverless?.region }
-  public var workgroup: String? { serverless?.workgroup }
-  public var assumeRoleARN: String? { serverless?.assumeRole?.description }
+  public var account: String? { redshift?.accountOfUsers }
+  public var region: String? { account == nil ? nil : redshift?.region }
+  public var workgroup: String? { redshift?.workgroup }
+  public var assumeRoleARN: String? { redshift?.assumeRole?.description }
 
   /// How roles may write `user` at this database.
   public func spellings(ofUser user: String) -> DatabaseUserSpellings {

@@ -12,6 +12,7 @@ import Logging
 import PKI
 import Reactor
 import Secrets
+import StateStore
 import TLS
 import TextForms
 
@@ -49,7 +50,7 @@ struct Cluster {
     let tunnels = configuration.isProxyEnabled ? TunnelRegistry() : nil
     let contexts = try DialContexts(side)
     let peers = PeerRegistry()
-    let authTargets = auth == nil ? configuration.membership.server.map(AuthTargets.init) : nil
+    let authTargets = auth == nil ? AuthTargets(servers: configuration.membership.servers) : nil
     let http: HTTPUpstream? =
       if auth != nil {
         .server(httpSocket(peers))
@@ -98,7 +99,7 @@ struct Cluster {
     try PrivateFile.makeDirectory(configuration.dataDirectory + "/admin")
     let publicAddress = configuration.publicAddress
     let auth = try AuthServer(
-      dataDirectory: configuration.dataDirectory,
+      dataDirectory: configuration.dataDirectory, storage: try stateStorage(),
       clusterName: configuration.clusterName ?? HostPort(publicAddress)?.host ?? "localhost",
       publicAddress: publicAddress, audit: audit,
       staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
@@ -110,6 +111,13 @@ struct Cluster {
     return auth
   }
 
+  private func stateStorage() throws -> StateStorage {
+    switch configuration.storage {
+    case .sqlite: .sqlite
+    case .postgresql(let text): .postgresql(try ConnectionSettings(text))
+    }
+  }
+
   private func makeSide(_ auth: AuthServer?) async throws -> any ClusterSide {
     let services = configuration.serviceNames.compactMap(ServiceRole.init(rawValue:))
     if let auth {
@@ -117,14 +125,14 @@ struct Cluster {
         auth, hostID: try HostUUID.load(in: configuration.dataDirectory), services: services,
         publicNames: configuration.hostNames)
     }
-    guard let server = configuration.membership.server else {
+    guard !configuration.membership.servers.isEmpty else {
       throw ConfigurationError(
         "proxy_server (or auth_server) is needed to find the cluster, since auth_service is not enabled here")
     }
     let tokenName = configuration.tokenName
     return try await Membership(
       Membership.Options(
-        dataDirectory: configuration.dataDirectory, server: server, services: services,
+        dataDirectory: configuration.dataDirectory, servers: configuration.membership.servers, services: services,
         hostName: configuration.nodename, publicNames: configuration.hostNames,
         token: {
           guard let tokenName else {
@@ -139,7 +147,7 @@ struct Cluster {
   ) -> DatabaseAuthorizer? {
     guard configuration.isDatabaseEnabled else { return nil }
     return DatabaseAuthorizer(
-      catalog: catalog, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
+      catalog: catalog, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
       checker: { try side.checker(for: $0) }, locks: { try side.locks })

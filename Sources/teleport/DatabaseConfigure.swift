@@ -11,7 +11,8 @@ struct Database: ParsableCommand {
 
 struct DatabaseConfigure: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "configure", abstract: "Make its configuration.", subcommands: [DatabaseConfigureCreate.self])
+    commandName: "configure", abstract: "Make its configuration, and the AWS permissions for it.",
+    subcommands: [DatabaseConfigureCreate.self, DatabaseBootstrap.self, DatabaseConfigureAWS.self])
 }
 
 struct DatabaseConfigureCreate: ParsableCommand {

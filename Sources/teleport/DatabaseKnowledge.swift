@@ -11,12 +11,12 @@ extension DatabaseKnowledge {
     spellings: { user, record in
       ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
     },
-    roleChain: { user, record in
+    roleChain: { user, isSpelledOut, record in
       guard let account = record.accountID, let region = record.region, let workgroup = record.workgroup else {
         return nil
       }
       do {
-        let role = try RoleARN.ofDatabaseUser(user, account: account, region: region)
+        let role = try RoleARN.ofDatabaseUser(user, account: account, region: region, mayBeForeign: isSpelledOut)
         return RoleChain(
           roles: [record.assumeRoleARN, role.description].compactMap { $0 }, account: account, region: region,
           workgroup: workgroup, databaseUser: role.databaseUser)

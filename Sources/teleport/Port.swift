@@ -137,15 +137,15 @@ final class DialContexts: Sendable {
   }
 }
 
-/// The addresses of the Auth Service, for a proxy that forwards callers to it: resolved away from the reactors.
+/// The addresses of the Auth Services, for a proxy that forwards callers to them: resolved away from the reactors.
 final class AuthTargets: Sendable {
-  private let server: String
+  private let servers: [String]
   private let targets = Mutex<[HTTPForwarding.Target]>([])
   private let logger = Logger(label: "proxy")
 
   private static let refreshInterval: Duration = .seconds(30)
 
-  init(server: String) { self.server = server }
+  init(servers: [String]) { self.servers = servers }
 
   var now: [HTTPForwarding.Target] { targets.withLock { $0 } }
 
@@ -157,14 +157,20 @@ final class AuthTargets: Sendable {
     }
   }
 
-  /// Resolves now; what was known stays if that fails.
+  /// Resolves now; what was known of a name stays if that fails.
   func refresh() {
-    guard let target = HostPort(server) else { return }
-    do {
-      let found = try Resolver.addresses(host: target.host, port: target.port)
-      targets.withLock { $0 = found.map { .init(address: $0, serverName: target.host) } }
-    } catch {
-      logger.warning("the Auth Service's name \(target.host) cannot be resolved: \(error.message)")
+    let known = now
+    let found = servers.flatMap { server -> [HTTPForwarding.Target] in
+      guard let target = HostPort(server) else { return [] }
+      do {
+        return try Resolver.addresses(host: target.host, port: target.port).map {
+          .init(address: $0, serverName: target.host)
+        }
+      } catch {
+        logger.warning("the Auth Service's name \(target.host) cannot be resolved: \(error)")
+        return known.filter { $0.serverName == target.host }
+      }
     }
+    targets.withLock { $0 = found }
   }
 }

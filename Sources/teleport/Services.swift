@@ -137,7 +137,7 @@ struct Services: Sendable {
   private func connectAgent(_ authorizer: DatabaseAuthorizer?, _ running: RunningGateway) async throws {
     guard let authorizer else { return }
     var proxies = Set(try side.proxies)
-    if auth == nil, let server = configuration.membership.server, proxies.isEmpty { proxies.insert(server) }
+    if auth == nil, proxies.isEmpty { proxies.formUnion(configuration.membership.servers) }
     if configuration.isProxyEnabled { proxies.remove(configuration.publicAddress) }
     running.connect(
       to: proxies.sorted().compactMap { proxy in

@@ -181,7 +181,7 @@ private func der(_ pem: String) -> [UInt8] {
           ResourceRequest(resource: Role(name: name, spec: .init()), condition: .absent), by: "test")
         _ = try server.addUser(UserListing(name: "has-\(name)", roles: [name], traits: [:]), by: "test")
       }
-      try await server.state.database.write { database in
+      try server.state.database.write { database in
         try database.execute(
           sql: "UPDATE role SET json = replace(json, '\"db_users\":[]', '\"db_users\":[\"^($\"]') WHERE name = 'bad'")
       }

@@ -9,7 +9,7 @@ import Testing
 @Suite(.serialized) struct ExplainTests {
   private let knowledge = DatabaseKnowledge(
     spellings: { user, _ in DatabaseUserSpellings([user]) },
-    roleChain: { user, database in
+    roleChain: { user, _, database in
       guard user != "elsewhere" else { throw AuthError.invalid("of another account", hint: "use one of this") }
       return RoleChain(
         roles: [user], account: database.accountID ?? "", region: "r", workgroup: "w", databaseUser: "IAMR:\(user)")

@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 import PKI
 import Testing
 
@@ -42,7 +42,7 @@ import Testing
       try await Task.sleep(for: .seconds(2.1))
       #expect(try server.locks().isEmpty)
       _ = try server.putLock(lock("next", user: "alice"), by: "test")
-      let stored = try await server.state.database.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM lock") }
+      let stored = try server.state.database.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM lock") }
       #expect(stored == 1)
     }
   }

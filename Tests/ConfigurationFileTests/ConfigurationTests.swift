@@ -111,7 +111,7 @@ struct ConfigurationTests {
     ("db_service:\n  aws: [{types: [redshift-serverless]}]", 2, "aws"),
     (database("dynamic_labels: [{name: a, command: [b]}]"), 6, "dynamic_labels"),
     (database("admin_user: {name: a}"), 6, "admin_user"), (database("admin_user: a"), 6, "admin_user"),
-    (database("aws: {redshift: {cluster_id: a}}"), 6, "redshift"),
+    (database("aws: {redshift: {cluster_id: a}, redshift_serverless: {workgroup_name: b}}"), 6, "redshift"),
     (database("aws: {redshift_serverless: {endpoint_name: other}}"), 6, "endpoint_name"),
     ("ssh_service: {enabled: yes}", 1, "ssh_service"), ("version: v3\nssh_service: {labels: {a: b}}", 2, "ssh_service"),
     ("discovery_service: {aws: []}", 1, "discovery_service"),

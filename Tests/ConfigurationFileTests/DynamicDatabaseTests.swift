@@ -55,7 +55,7 @@ struct DynamicDatabaseTests {
     (#""ca_cert":"PEM""#, #""ca_cert_file":"/x""#, "spec.tls.ca_cert_file"),
     (#""version":"v3""#, #""version":"v9""#, "version"),
     (#""uri""#, #""dynamic_labels":[{"name":"x"}],"uri""#, "spec.dynamic_labels"),
-    (#""external_id":"i""#, #""redshift":{"cluster_id":"c"}"#, "spec.aws.redshift"),
+    (#""external_id":"i""#, #""external_id":"i","redshift":{"cluster_id":"c"}"#, "spec.aws.redshift"),
   ])
   func mistakesAreNamedWithTheirPlace(text: String, mistake: String, path: String) throws {
     #expect(full.contains(text))

@@ -101,6 +101,7 @@ public struct DatabaseResource: ClusterResource, Equatable {
     public var assumeRoleARN: String?
     public var externalID: String?
     public var redshiftServerless: RedshiftServerless?
+    public var redshift: Redshift?
 
     enum CodingKeys: String, CodingKey {
       case region
@@ -108,6 +109,7 @@ public struct DatabaseResource: ClusterResource, Equatable {
       case assumeRoleARN = "assume_role_arn"
       case externalID = "external_id"
       case redshiftServerless = "redshift_serverless"
+      case redshift
     }
 
     public init(
@@ -123,9 +125,9 @@ public struct DatabaseResource: ClusterResource, Equatable {
 
     public init(from decoder: any Decoder) throws {
       try RoleKeys(
-        enforced: ["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless"],
+        enforced: ["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"],
         unenforced: [
-          "redshift": [], "rds": [], "rdsproxy": [], "elasticache": [], "elasticache_serverless": [], "memorydb": [],
+          "rds": [], "rdsproxy": [], "elasticache": [], "elasticache_serverless": [], "memorydb": [],
           "opensearch": [], "secret_store": [], "session_tags": [], "iam_policy_status": ["0", ""],
         ]
       ).check(decoder)
@@ -135,6 +137,19 @@ public struct DatabaseResource: ClusterResource, Equatable {
       assumeRoleARN = try values.decodeIfPresent(String.self, forKey: .assumeRoleARN)
       externalID = try values.decodeIfPresent(String.self, forKey: .externalID)
       redshiftServerless = try values.decodeIfPresent(RedshiftServerless.self, forKey: .redshiftServerless)
+      redshift = try values.decodeIfPresent(Redshift.self, forKey: .redshift)
+    }
+  }
+
+  /// A provisioned cluster.
+  public struct Redshift: Codable, Sendable, Equatable {
+    public var clusterID: String?
+
+    enum CodingKeys: String, CodingKey { case clusterID = "cluster_id" }
+
+    public init(from decoder: any Decoder) throws {
+      try RoleKeys(enforced: ["cluster_id"]).check(decoder)
+      clusterID = try decoder.container(keyedBy: CodingKeys.self).decodeIfPresent(String.self, forKey: .clusterID)
     }
   }
 
