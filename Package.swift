@@ -78,7 +78,7 @@ let package = Package(
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
     .target(name: "Audit", dependencies: ["TextForms", crypto, logging, metrics]),
-    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
+    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "ControlAPI", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
       name: "ControlClient",
@@ -137,7 +137,7 @@ let package = Package(
     .testTarget(name: "SystemdTests", dependencies: ["Systemd"]),
     .testTarget(name: "QRCodeTests", dependencies: ["QRCode"], exclude: ["decode.py"]),
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
-    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
+    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets", yams]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
@@ -145,7 +145,7 @@ let package = Package(
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
     .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
-    .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
+    .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
   ],

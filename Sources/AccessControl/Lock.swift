@@ -4,21 +4,10 @@ import Foundation
 ///
 /// The resource has Teleport's shape (`kind: lock`, `version: v2`). `db` and `session` of `spec.target` are Sallyport's
 /// own; targets that could not be enforced here, such as a device, are refused.
-public struct Lock: Codable, Sendable, Equatable {
-  /// The kind of the resource.
+public struct Lock: ClusterResource, Equatable {
   public static let kind = "lock"
 
-  /// What names a lock.
-  public struct Metadata: Codable, Sendable, Equatable {
-    /// Unique in the cluster (`Role.isValidName`).
-    public var name: String
-    public init(name: String) { self.name = name }
-
-    public init(from decoder: any Decoder) throws {
-      try RoleKeys.metadata.check(decoder)
-      name = try decoder.container(keyedBy: CodingKeys.self).decode(String.self, forKey: .name)
-    }
-  }
+  public typealias Metadata = ResourceMetadata
 
   /// Whom it shuts out: where several fields are set, only what fits them all.
   public struct Target: Codable, Sendable, Equatable {
@@ -100,7 +89,7 @@ public struct Lock: Codable, Sendable, Equatable {
   }
 
   public init(from decoder: any Decoder) throws {
-    try RoleKeys.role.check(decoder)
+    try RoleKeys.resource.check(decoder)
     let values = try decoder.container(keyedBy: CodingKeys.self)
     kind = try values.decode(String.self, forKey: .kind)
     version = try values.decodeIfPresent(String.self, forKey: .version) ?? "v2"
@@ -119,15 +108,19 @@ public struct Lock: Codable, Sendable, Equatable {
       throw RoleError("lock name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
     }
     let targets = spec.target.fields
-    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role, db, session or server_id") }
+    guard !targets.isEmpty else {
+      throw RoleError("a lock needs a target: user, role, db, session or server_id", at: ["spec"])
+    }
     if let wrong = targets.values.first(where: { !Role.isValidName($0) }) {
-      throw RoleError("lock target '\(wrong)' is not a valid name")
+      throw RoleError("lock target '\(wrong)' is not a valid name", at: ["spec", "target"])
     }
     guard (spec.message ?? "").utf8.count <= Self.maximumMessage else {
       throw RoleError("the message of a lock has at most \(Self.maximumMessage) bytes")
     }
     guard spec.expires == nil || expires != nil else {
-      throw RoleError("expires '\(spec.expires ?? "")' is not a time; write 2025-01-31T12:00:00Z")
+      throw RoleError(
+        "expires '\(spec.expires ?? "")' is not a time; write 2025-01-31T12:00:00Z",
+        at: ["spec", "expires"])
     }
   }
 

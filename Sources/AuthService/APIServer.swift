@@ -5,8 +5,8 @@ import Hummingbird
 import Logging
 import NIOCore
 import PKI
-import StateStore
 import Secrets
+import StateStore
 
 /// The HTTPS API's server side, behind the gateway on a private Unix socket.
 ///
@@ -14,14 +14,14 @@ import Secrets
 public struct APIServer: Sendable {
   private let auth: AuthServer
   private let peers: PeerRegistry
-  private let spellings: DatabaseSpellings
+  private let knowledge: DatabaseKnowledge
   private let socketPath: String
 
   /// - Parameter socketPath: in a directory that only this user can enter.
-  public init(auth: AuthServer, peers: PeerRegistry, spellings: @escaping DatabaseSpellings, socketPath: String) {
+  public init(auth: AuthServer, peers: PeerRegistry, knowledge: DatabaseKnowledge, socketPath: String) {
     self.auth = auth
     self.peers = peers
-    self.spellings = spellings
+    self.knowledge = knowledge
     self.socketPath = socketPath
   }
 
@@ -44,9 +44,9 @@ public struct APIServer: Sendable {
     PublicRoutes(auth: auth).add(to: router)
     HostRoutes(auth: auth).add(to: router)
     IAMRoutes(auth: auth).add(to: router)
-    DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
+    DatabaseRoutes(auth: auth, spellings: knowledge.spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
-    LockRoutes(auth: auth).add(to: router)
+    ResourceRoutes(auth: auth, knowledge: knowledge).add(to: router)
     AuthorityRoutes(auth: auth).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
     ShippingRoutes(auth: auth).add(to: router)

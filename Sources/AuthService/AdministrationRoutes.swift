@@ -1,4 +1,3 @@
-import AccessControl
 import ControlAPI
 import Hummingbird
 
@@ -14,49 +13,16 @@ struct AdministrationRoutes {
         authorities: try auth.authorityStatus())
       return try context.responseEncoder.encode(status, from: request, context: context)
     }
-    router.get("/v1/cluster_auth_preference") { request, context in
-      _ = try context.authorized("read", on: "cluster_auth_preference", by: auth)
-      return try context.responseEncoder.encode(auth.authPreference(), from: request, context: context)
-    }
-    router.put("/v1/cluster_auth_preference") { request, context in
-      let body = try await request.decode(as: AuthPreferenceRequest.self, context: context)
-      let caller = try context.authorized("update", on: "cluster_auth_preference", by: auth)
-      try auth.putAuthPreference(body, by: caller.username)
-      return try context.responseEncoder.encode(auth.authPreference(), from: request, context: context)
-    }
-    addRoles(to: router)
     addUsers(to: router)
     addTokens(to: router)
   }
 
-  private func addRoles(to router: Router<CallContext>) {
-    router.get("/v1/roles") { request, context in
-      _ = try context.authorized("list", on: "role", by: auth)
-      return try context.responseEncoder.encode(auth.roles(), from: request, context: context)
-    }
-    router.post("/v1/roles") { request, context in
-      let body = try await request.decode(as: RoleRequest.self, context: context)
-      let caller = try context.authorized(body.force ? "update" : "create", on: "role", by: auth)
-      return try context.responseEncoder.encode(
-        auth.putRole(body, by: caller.username), from: request, context: context)
-    }
-    router.delete("/v1/roles/:name") { _, context -> HTTPResponse.Status in
-      let caller = try context.authorized("delete", on: "role", by: auth)
-      try auth.removeRole(try context.parameters.require("name"), by: caller.username)
-      return .noContent
-    }
-  }
-
   private func addUsers(to router: Router<CallContext>) {
-    router.get("/v1/users") { request, context in
-      _ = try context.authorized("list", on: "user", by: auth)
-      return try context.responseEncoder.encode(auth.users(), from: request, context: context)
-    }
     router.post("/v1/users") { request, context in
       let body = try await request.decode(as: UserListing.self, context: context)
       let caller = try context.authorized("create", on: "user", by: auth)
       return try context.responseEncoder.encode(
-        auth.addUser(body, by: caller.username), from: request, context: context)
+        auth.addUser(body, lifetime: Self.lifetime(request), by: caller.username), from: request, context: context)
     }
     router.put("/v1/users/:name") { request, context in
       let body = try await request.decode(as: UserUpdate.self, context: context)
@@ -66,31 +32,25 @@ struct AdministrationRoutes {
     }
     router.post("/v1/users/:name/reset") { request, context in
       let caller = try context.authorized("update", on: "user", by: auth)
-      let invite = try auth.resetUser(try context.parameters.require("name"), by: caller.username)
+      let invite = try auth.resetUser(
+        try context.parameters.require("name"), lifetime: Self.lifetime(request), by: caller.username)
       return try context.responseEncoder.encode(invite, from: request, context: context)
-    }
-    router.delete("/v1/users/:name") { _, context -> HTTPResponse.Status in
-      let caller = try context.authorized("delete", on: "user", by: auth)
-      try auth.removeUser(try context.parameters.require("name"), by: caller.username)
-      return .noContent
     }
   }
 
   private func addTokens(to router: Router<CallContext>) {
-    router.get("/v1/tokens") { request, context in
-      _ = try context.authorized("list", on: "token", by: auth)
-      return try context.responseEncoder.encode(auth.tokens(), from: request, context: context)
-    }
     router.post("/v1/tokens") { request, context in
       let body = try await request.decode(as: TokenRequest.self, context: context)
       let caller = try context.authorized("create", on: "token", by: auth)
       return try context.responseEncoder.encode(
         auth.addToken(body, by: caller.username), from: request, context: context)
     }
-    router.delete("/v1/tokens/:name") { _, context -> HTTPResponse.Status in
-      let caller = try context.authorized("delete", on: "token", by: auth)
-      try auth.removeToken(try context.parameters.require("name"), by: caller.username)
-      return .noContent
-    }
+  }
+
+  /// Seconds that the link to be made is good for.
+  private static func lifetime(_ request: Request) throws -> Int {
+    guard let text = request.uri.queryParameters["ttl"] else { return AuthServer.inviteLifetime }
+    guard let seconds = Int(text) else { throw AuthError.invalid("ttl is not a number of seconds") }
+    return seconds
   }
 }

@@ -35,7 +35,8 @@ public final class AuthServer: Sendable {
 
   /// The name under which the local administrator acts; not a name that a user can have.
   static let localAdministrator = "@local-admin"
-  static let inviteLifetime: TimeInterval = 3600
+  /// Seconds that a link to sign up with is good for, unless something else is asked for.
+  static let inviteLifetime = 3600
 
   /// Opens the state in `dataDirectory`; the first start makes the authorities and the preset roles.
   ///

@@ -2,10 +2,6 @@ import AccessControl
 import ControlAPI
 import Hummingbird
 
-/// How roles may write a user of a database.
-public typealias DatabaseSpellings =
-  @Sendable (_ user: String, _ database: DatabaseRecord) -> DatabaseUserSpellings
-
 /// What a logged-in user may call: the databases, and certificates for them.
 struct DatabaseRoutes {
   let auth: AuthServer
@@ -51,7 +47,7 @@ struct DatabaseRoutes {
   private func listing(_ database: DatabaseRecord, _ visibility: Visibility) -> DatabaseListing {
     DatabaseListing(
       name: database.name, description: database.description, protocol: database.protocol, uri: database.uri,
-      labels: database.labels, allowedUsers: visibility.users, allowedNames: visibility.names)
+      labels: database.labels, allowedUsers: visibility.users, allowedNames: visibility.names, origin: database.origin)
   }
 
   /// Refuses early what the Database Service would refuse at the login; that one decides again.

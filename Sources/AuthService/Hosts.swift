@@ -174,7 +174,8 @@ extension AuthServer {
         users: try Row.fetchAll(database, sql: "SELECT * FROM cluster_user ORDER BY name").map {
           try StoredUser(row: $0).listing
         },
-        proxies: try Self.proxies(in: database), locks: try Self.locks(in: database))
+        proxies: try Self.proxies(in: database), locks: try Self.locks(in: database),
+        databases: try Self.servableDatabases(in: database))
     }
   }
 

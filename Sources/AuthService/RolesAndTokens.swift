@@ -24,24 +24,19 @@ extension AuthServer {
     }
   }
 
-  /// Makes a role, or replaces it with `force`.
-  func putRole(_ request: RoleRequest, by actor: String) throws -> RoleResponse {
-    do {
-      try request.role.validate()
-    } catch let error as RoleError {
-      throw AuthError.invalid(error.description)
+  /// Makes a role, or replaces one.
+  func putRole(_ request: ResourceRequest<Role>, by actor: String) throws -> ResourceResponse {
+    try request.validate()
+    let name = request.resource.name
+    let replaced = try state.database.write { database in
+      let present = try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name])
+      // One that cannot be read any more is there to be replaced.
+      let replaced = try request.check(exists: present != nil) { try? present.map(Self.role) }
+      try Self.store(request.stored, in: database)
+      return replaced
     }
-    let name = request.role.metadata.name
-    let exists = try state.database.write { database in
-      let exists = try String.fetchOne(database, sql: "SELECT name FROM role WHERE name = ?", arguments: [name]) != nil
-      guard !exists || request.force else {
-        throw AuthError.exists("role '\(name)' already exists", hint: "replace it with 'tctl create --force'")
-      }
-      try Self.store(request.role, in: database)
-      return exists
-    }
-    emit(exists ? "role.updated" : "role.created", exists ? "T9002I" : "T9000I", name: name, by: actor)
-    return RoleResponse(replaced: exists)
+    emit(replaced ? "role.updated" : "role.created", replaced ? "T9002I" : "T9000I", name: name, by: actor)
+    return ResourceResponse(name: name, replaced: replaced)
   }
 
   func removeRole(_ name: String, by actor: String) throws {
@@ -101,18 +96,6 @@ extension AuthServer {
     }
     emit("join_token.create", "TJT00I", name: String(hash.prefix(12)), by: actor)
     return TokenListing(token: secret, id: String(hash.prefix(12)), roles: request.roles, expires: expires)
-  }
-
-  func tokens() throws -> [TokenListing] {
-    try state.database.read { database in
-      let query = "SELECT * FROM token WHERE expires > ? ORDER BY expires"
-      return try Row.fetchAll(database, sql: query, arguments: [Date().timeIntervalSince1970]).map { row in
-        let (hash, roles, expires): (String, String, Double) = try (row["hash"], row["roles"], row["expires"])
-        return TokenListing(
-          token: nil, id: String(hash.prefix(12)), roles: roles.split(separator: ",").map(String.init),
-          expires: Date(timeIntervalSince1970: expires))
-      }
-    }
   }
 
   /// Removes by the id that lists show, or by the token itself.

@@ -75,7 +75,9 @@ struct SealedSecrets: Sendable {
     try secret.withBytes { try Self.seal(Data($0), with: key, for: owner) }
   }
 
-  func openSecret(_ sealed: Data, for owner: String) throws -> Secret { Secret(try Self.open(sealed, with: key, for: owner)) }
+  func openSecret(_ sealed: Data, for owner: String) throws -> Secret {
+    Secret(try Self.open(sealed, with: key, for: owner))
+  }
 
   private static func seal(_ bytes: Data, with key: SymmetricKey, for owner: String) throws -> Data {
     guard let sealed = try AES.GCM.seal(bytes, using: key, authenticating: Data(owner.utf8)).combined else {

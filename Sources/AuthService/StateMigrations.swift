@@ -78,5 +78,8 @@ extension ClusterState {
         "CREATE TABLE iam_token (name TEXT PRIMARY KEY NOT NULL, json TEXT NOT NULL)",
         "CREATE TABLE join_challenge (hash TEXT PRIMARY KEY NOT NULL, expires DOUBLE PRECISION NOT NULL)",
       ]),
+    Migration(
+      "8: databases made with tctl",
+      ["CREATE TABLE db (name TEXT PRIMARY KEY NOT NULL, json TEXT NOT NULL)"], counting: ["db"]),
   ]
 }

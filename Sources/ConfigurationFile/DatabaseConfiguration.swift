@@ -2,7 +2,7 @@ import AccessControl
 import TextForms
 
 /// One entry of `db_service.databases`.
-public struct DatabaseConfiguration: Sendable {
+public struct DatabaseConfiguration: Sendable, Equatable {
   /// Unique among the databases.
   public var name: String
   /// For people; may be empty.
@@ -15,6 +15,8 @@ public struct DatabaseConfiguration: Sendable {
   public var tlsMode: String
   /// CA file to trust the database by; `nil`: the system's.
   public var caFile: String?
+  /// The CA itself, where the database does not come from a file.
+  public var caPEM: String?
   /// Name its certificate must have; `nil`: the host of `uri`.
   public var serverName: String?
   /// AWS region; `nil`: as `uri` says.
@@ -30,7 +32,12 @@ public struct DatabaseConfiguration: Sendable {
   /// Identifier of a provisioned cluster; `nil`: as `uri` says.
   public var clusterID: String?
   /// Something is said of AWS, so that the database is one of Redshift whatever its host is called.
-  public var hasAWS: Bool
+  public var hasAWS: Bool {
+    [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
+  }
+  /// The VPC endpoint that `uri` has to name.
+  var endpoint: String?
+  var databaseProtocol: String
 
   init(_ section: YAMLSection) throws {
     try section.allow([
@@ -38,25 +45,14 @@ public struct DatabaseConfiguration: Sendable {
       "admin_user",
     ])
     try section.refuse(UnsupportedKey.database)
-    guard let name = try section.string("name"), Role.isValidName(name) else {
-      throw section.complaint("name", "is missing or has other characters than letters, digits and . _ @ + -")
-    }
-    guard try section.string("protocol") == "postgres" else {
-      throw section.complaint("protocol", "must be 'postgres'")
-    }
-    guard let uri = try section.string("uri"), let host = Self.split(uri)?.host else {
-      throw section.complaint("uri", "must be HOST:PORT")
-    }
-    self.name = name
-    self.uri = uri
+    name = try section.string("name") ?? ""
+    uri = try section.string("uri") ?? ""
+    databaseProtocol = try section.string("protocol") ?? ""
     description = try section.string("description") ?? ""
     labels = try section.pairs("static_labels")
     let tls = try section.section("tls")
     try tls?.allow(["mode", "ca_cert_file", "server_name"])
-    tlsMode = try tls?.string("mode") ?? "verify-full"
-    guard ["verify-full", "verify-ca", "insecure"].contains(tlsMode) else {
-      throw section.complaint("tls", "has a mode other than verify-full, verify-ca and insecure")
-    }
+    tlsMode = try tls?.string("mode") ?? Self.defaultMode
     caFile = try tls?.string("ca_cert_file") ?? section.string("ca_cert_file")
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
@@ -68,16 +64,18 @@ public struct DatabaseConfiguration: Sendable {
     let serverless = try aws?.section("redshift_serverless")
     try serverless?.allow(["workgroup_name", "endpoint_name"])
     workgroup = try serverless?.string("workgroup_name")
+    endpoint = try serverless?.string("endpoint_name")
     let cluster = try aws?.section("redshift")
     try cluster?.allow(["cluster_id"])
     clusterID = try cluster?.string("cluster_id")
-    hasAWS = [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
-    if let aws, workgroup != nil, clusterID != nil {
-      throw aws.complaint("redshift", "and redshift_serverless exclude each other: a database is of one of them")
-    }
-    // The uri is what is dialled: the endpoint's name can but agree with it.
-    if let serverless, let endpoint = try serverless.string("endpoint_name"), !host.hasPrefix("\(endpoint)-endpoint-") {
-      throw serverless.complaint("endpoint_name", "is not the endpoint that uri names, \(host)")
+    if let problem {
+      let place: YAMLSection? =
+        switch problem.key {
+        case .endpoint: serverless
+        case .redshift: aws
+        default: nil
+        }
+      throw (place ?? section).complaint(problem.key.rawValue, problem.text)
     }
   }
 

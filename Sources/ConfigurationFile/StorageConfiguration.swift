@@ -16,7 +16,8 @@ public enum StorageConfiguration: Sendable, Equatable {
       self = .sqlite
     case "postgresql":
       guard let connectionString, !connectionString.isEmpty else {
-        throw section.complaint("conn_string", "is missing, such as postgresql://USER@HOST/DATABASE?sslmode=verify-full")
+        throw section.complaint(
+          "conn_string", "is missing, such as postgresql://USER@HOST/DATABASE?sslmode=verify-full")
       }
       self = .postgresql(connectionString: connectionString)
     default: throw section.complaint("type", "must be sqlite or postgresql")

@@ -46,6 +46,8 @@ public struct TeleportConfiguration: Sendable {
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
   public var connectionLimits = ConnectionLimits()
+  /// Which of the cluster's databases to serve besides them.
+  public var databaseMatchers: [DatabaseMatcher] = []
   public var membership = MembershipConfiguration()
   public var auditLog = AuditLogConfiguration()
   public var queryAudit = QueryAuditConfiguration()
@@ -208,6 +210,7 @@ public struct TeleportConfiguration: Sendable {
     if let audit = try section.section("audit") { queryAudit = try QueryAuditConfiguration(audit) }
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
+    databaseMatchers = try section.sections("resources").map(DatabaseMatcher.init)
     var names = Set<String>()
     for database in databases where !names.insert(database.name).inserted {
       throw section.complaint("databases", "has two entries named '\(database.name)'")

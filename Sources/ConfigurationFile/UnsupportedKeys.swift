@@ -24,8 +24,7 @@ struct UnsupportedKey {
   ]
 
   static let databaseService = [
-    UnsupportedKey(name: "resources", reason: "list the databases under databases"),
-    UnsupportedKey(name: "aws", reason: "databases are not discovered; list them under databases"),
+    UnsupportedKey(name: "aws", reason: "databases are not discovered; list them under databases")
   ]
 
   static let database = [

@@ -11,7 +11,7 @@ import Synchronization
 
 /// Decides each login: certificate, route, roles, then AWS, then where to dial. Runs on the Dispatch pool.
 public final class DatabaseAuthorizer: SessionAuthorizer {
-  private let databases: Mutex<[String: ServedDatabase]>
+  private let catalog: DatabaseCatalog
   private let identify: @Sendable ([UInt8]) throws -> UserIdentity
   private let checker: @Sendable (UserIdentity) throws -> AccessChecker
   /// The locks in force.
@@ -36,6 +36,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   /// - Parameters:
+  ///   - catalog: the databases to serve; what changes in it counts for logins that begin from then on.
   ///   - queries: records what sessions ask; `nil`: nothing does.
   ///   - serverID: names this service's host in records.
   ///   - identify: whom a certificate (DER) speaks for; checks it, since one that came through a tunnel has not met TLS
@@ -44,13 +45,13 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   ///   - locks: the locks in force; `applyLocks` is to be called when they change.
   ///   - clientCertificates: what databases without AWS settings are shown.
   public init(
-    databases: [ServedDatabase], authenticator: RedshiftAuthenticator, audit: AuditLog,
+    catalog: DatabaseCatalog, authenticator: RedshiftAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
     locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates
   ) {
-    self.databases = Mutex(Self.byName(databases))
+    self.catalog = catalog
     self.authenticator = authenticator
     self.audit = audit
     self.identify = identify
@@ -61,18 +62,11 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.clientCertificates = clientCertificates
   }
 
-  /// Serves `databases` instead, to logins that begin from now on.
-  public func use(_ databases: [ServedDatabase]) { self.databases.withLock { $0 = Self.byName(databases) } }
-
   /// Names of the databases served now, sorted.
-  public var databaseNames: [String] { databases.withLock { $0.keys.sorted() } }
+  public var databaseNames: [String] { catalog.served.map(\.name) }
 
   /// Whether a database of that name is served here.
-  public func serves(_ name: String) -> Bool { databases.withLock { $0[name] != nil } }
-
-  private static func byName(_ databases: [ServedDatabase]) -> [String: ServedDatabase] {
-    Dictionary(databases.map { ($0.name, $0) }) { first, _ in first }
-  }
+  public func serves(_ name: String) -> Bool { catalog.database(named: name) != nil }
 
   public func userName(certificate: [UInt8]) -> String? { try? identify(certificate).username }
 
@@ -137,7 +131,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       .invalidAuthorization, "access to database '\(route.service)' denied",
       detail: "no role of yours allows this database",
       hint: "See 'tsh db ls' for those you can reach.")
-    guard let database = databases.withLock({ $0[route.service] }) else { throw unknown }
+    guard let database = catalog.database(named: route.service) else { throw unknown }
     event.databaseURI = database.uri
     event.databaseType = database.auditType
     event.extra += database.auditFields

@@ -84,6 +84,12 @@ struct RedshiftTarget: Sendable {
     return account
   }
 
+  /// The workgroup, if it is one.
+  var workgroup: String? {
+    guard case .workgroup(let name) = target else { return nil }
+    return name
+  }
+
   var auditType: String {
     switch target {
     case .workgroup: "redshift-serverless"

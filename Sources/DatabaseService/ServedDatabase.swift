@@ -7,12 +7,19 @@ import Secrets
 import TLS
 import TextForms
 
-/// A database of the configuration, with everything derived that can be derived at start.
+/// A database to serve, with everything derived that can be derived at start.
 public struct ServedDatabase: Sendable {
+  /// Where it is described, as listings name it.
+  public enum Origin: String, Sendable {
+    case file = "config-file"
+    case dynamic
+  }
+
   public let name: String
   public let description: String
   public let uri: String
   public let labels: [String: String]
+  public let origin: Origin
   let host: String
   let port: UInt16
   let serverName: String
@@ -23,7 +30,8 @@ public struct ServedDatabase: Sendable {
   let redshift: RedshiftTarget?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
-  public init(_ configuration: DatabaseConfiguration) throws {
+  public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
+    self.origin = origin
     name = configuration.name
     description = configuration.description
     uri = configuration.uri
@@ -37,7 +45,7 @@ public struct ServedDatabase: Sendable {
     (host, port) = (target.host, target.port)
     serverName = configuration.serverName ?? host
     do {
-      let ca = try configuration.caFile.map { path in
+      let fromFile = try configuration.caFile.map { path in
         guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8)
         else {
           throw complaint("ca_cert_file \(path) cannot be read")
@@ -45,8 +53,8 @@ public struct ServedDatabase: Sendable {
         return text
       }
       tlsMode = ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull
-      caPEM = ca
-      tls = try ClientTLSContext(mode: tlsMode, trustedCAPEM: ca)
+      caPEM = configuration.caPEM ?? fromFile
+      tls = try ClientTLSContext(mode: tlsMode, trustedCAPEM: caPEM)
       redshift = try RedshiftTarget(configuration, host: host, complaint: complaint)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
@@ -75,6 +83,8 @@ public struct ServedDatabase: Sendable {
   /// AWS account and region where database users are IAM roles.
   public var account: String? { redshift?.accountOfUsers }
   public var region: String? { account == nil ? nil : redshift?.region }
+  public var workgroup: String? { redshift?.workgroup }
+  public var assumeRoleARN: String? { redshift?.assumeRole?.description }
 
   /// How roles may write `user` at this database.
   public func spellings(ofUser user: String) -> DatabaseUserSpellings {

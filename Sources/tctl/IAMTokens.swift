@@ -46,7 +46,7 @@ struct IAMTokenOptions: ParsableArguments {
 
 /// A line of `tctl tokens ls`.
 enum TokenEntry: Encodable {
-  case secret(TokenListing)
+  case secret(any ToolResource)
   case iam(IAMToken)
 
   func encode(to encoder: any Encoder) throws {

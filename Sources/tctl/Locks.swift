@@ -34,7 +34,7 @@ struct LockCommand: AsyncParsableCommand {
       } catch let error as RoleError {
         throw ToolError(error.description, hint: "use --user, --role, --db or --server-id")
       }
-      let _: LockResponse = try await client.post("/v1/locks", LockRequest(lock: lock, force: false))
+      _ = try await client.put(lock, .absent)
       print("Created a lock with name \"\(name)\".")
     }
   }

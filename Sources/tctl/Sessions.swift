@@ -40,7 +40,7 @@ struct Sessions: AsyncParsableCommand {
         let lock = Lock(
           name: UUID().uuidString.lowercased(),
           spec: .init(target: .init(session: id), message: message, expires: Date() + Self.lockLifetime))
-        let _: LockResponse = try await client.post("/v1/locks", LockRequest(lock: lock, force: false))
+        _ = try await client.put(lock, .absent)
         print("Session \(id) is ended.")
       }
     }

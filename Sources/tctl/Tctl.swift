@@ -12,8 +12,8 @@ struct Tctl: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tctl", abstract: "Administer a Sallyport cluster.",
     subcommands: [
-      Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Audit.self,
-      LockCommand.self, Sessions.self, Inventory.self, Version.self,
+      Status.self, Create.self, Get.self, Edit.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self,
+      Audit.self, LockCommand.self, Sessions.self, Inventory.self, Version.self,
     ])
 }
 
@@ -86,32 +86,6 @@ struct Status: AsyncParsableCommand {
       print("Version " + Terminal.safe(status.version))
       for pin in status.caPins { print("CA pin  " + Terminal.safe(pin)) }
       for authority in status.authorities { print(authority.line) }
-    }
-  }
-}
-
-struct Databases: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "db", abstract: "Databases.", subcommands: [List.self])
-
-  struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List all databases.")
-    @Option(help: "text, json or yaml.") var format = OutputFormat.text
-    @OptionGroup var connection: ConnectionOptions
-
-    func run() async throws {
-      try await connection.withClient { client in
-        let databases: [DatabaseListing] = try await client.get("/v1/databases")
-        guard format == .text else { return print(try Terminal.formatted(databases, format)) }
-        print(
-          Terminal.table(
-            ["Name", "Protocol", "URI", "Labels"],
-            databases.map { database in
-              [
-                database.name, database.protocol, database.uri,
-                database.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
-              ]
-            }))
-      }
     }
   }
 }

@@ -55,11 +55,13 @@ struct Tokens: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "ls", abstract: "List tokens; their text is stored nowhere.")
     @Option(help: "text, json or yaml.") var format = OutputFormat.text
+    @Flag(help: "Show the whole hash of each token, by which 'tctl create' can make it elsewhere.")
+    var withSecrets = false
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       try await connection.withClient { client in
-        let tokens: [TokenListing] = try await client.get("/v1/tokens")
+        let tokens = try await client.list(TokenResource.self, withSecrets: withSecrets)
         let named: [IAMToken] = try await client.get("/v1/tokens/iam")
         guard format == .text else {
           return print(try Terminal.formatted(tokens.map(TokenEntry.secret) + named.map(TokenEntry.iam), format))
@@ -67,8 +69,8 @@ struct Tokens: AsyncParsableCommand {
         let dates = ISO8601DateFormatter()
         print(
           Terminal.table(
-            ["Token (hash)", "Type", "Expires"],
-            tokens.map { [$0.id, $0.roles.joined(separator: ","), dates.string(from: $0.expires)] }
+            TokenResource.columns,
+            tokens.map(\.row)
               + named.map {
                 [$0.name, $0.roles.joined(separator: ","), $0.expires.map { dates.string(from: $0) } ?? "never"]
               }))
@@ -84,7 +86,7 @@ struct Tokens: AsyncParsableCommand {
 
     func run() async throws {
       try await connection.withClient { client in
-        try await client.delete("/v1/tokens/\(APIClient.segment(token))")
+        try await client.remove(TokenResource.self, token)
         print("Token has been deleted")
       }
     }

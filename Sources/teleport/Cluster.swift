@@ -42,9 +42,10 @@ struct Cluster {
     let audit = try AuditLog(path: directory + "/log/events.log", settings: auditSettings)
     let auth = try makeAuth(audit)
     let side: any ClusterSide = try await makeSide(auth)
-    let databases = try servedDatabases()
+    let catalog = DatabaseCatalog(try .init(configuration))
+    _ = catalog.use(try side.databases)
     let queries = queryAuditor(audit)
-    let authorizer = databaseAuthorizer(databases, side, audit, queries)
+    let authorizer = databaseAuthorizer(catalog, side, audit, queries)
 
     let tunnels = configuration.isProxyEnabled ? TunnelRegistry() : nil
     let contexts = try DialContexts(side)
@@ -66,24 +67,21 @@ struct Cluster {
       configuration: configuration, side: side, auth: auth,
       api: auth.map { auth in
         APIServer(
-          auth: auth, peers: peers,
-          spellings: { user, record in
-            ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
-          }, socketPath: configuration.socketPath)
+          auth: auth, peers: peers, knowledge: .ofDatabaseService, socketPath: configuration.socketPath)
       }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port,
+      catalog: catalog,
       shipping: try (side as? Membership).map { (member: $0, outbox: try AuditOutbox(path: audit.path)) })
-    try await side.offer(heartbeat(databases))
+    try await services.report()
     try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
       await lifecycle.supervise(running, configuration) { current in
         let (next, needsRestart) = current.reloaded(with: try load())
-        let cluster = try Cluster(next)
-        let databases = try cluster.servedDatabases()
+        _ = try Cluster(next)
+        let databases = try DatabaseCatalog.Configured(next)
         running.use(try port.use(next))
-        authorizer?.use(databases)
-        let beat = cluster.heartbeat(databases)
+        catalog.use(databases)
         Task {
           do {
-            try await side.offer(beat)
+            try await services.report()
           } catch {
             logger.error("the cluster has not heard of the new databases yet: \(error)")
           }
@@ -160,16 +158,12 @@ struct Cluster {
       securityToken: proof.securityToken?.revealText())
   }
 
-  private func servedDatabases() throws -> [ServedDatabase] {
-    configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
-  }
-
   private func databaseAuthorizer(
-    _ databases: [ServedDatabase], _ side: any ClusterSide, _ audit: AuditLog, _ queries: QueryAuditor?
+    _ catalog: DatabaseCatalog, _ side: any ClusterSide, _ audit: AuditLog, _ queries: QueryAuditor?
   ) -> DatabaseAuthorizer? {
     guard configuration.isDatabaseEnabled else { return nil }
     return DatabaseAuthorizer(
-      databases: databases, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
+      catalog: catalog, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: identify(side), checker: { try side.checker(for: $0) }, locks: { try side.locks },
       clientCertificates: ClientCertificates(
@@ -189,16 +183,6 @@ struct Cluster {
         local: local, tunnels: tunnels, identify: identify(side), exclusion: { try side.exclusion })
     }
     return local ?? NoDatabases()
-  }
-
-  private func heartbeat(_ databases: [ServedDatabase]) -> HostHeartbeat {
-    HostHeartbeat(
-      proxyAddress: configuration.isProxyEnabled ? configuration.publicAddress : nil,
-      databases: databases.map { database in
-        DatabaseRecord(
-          name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
-          labels: database.labels, accountID: database.account, region: database.region)
-      })
   }
 
   /// Socket names have room for 107 bytes (unix(7)); beyond, the API could not be reached.

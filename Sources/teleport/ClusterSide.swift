@@ -26,11 +26,13 @@ protocol ClusterSide: Sendable {
   func checker(for identity: UserIdentity) throws -> AccessChecker
   /// The locks in force, as far as this host knows.
   var locks: [Lock] { get throws }
+  /// The databases that were made with tctl, for those who match them.
+  var databases: [DatabaseResource] { get throws }
   /// Reports what this process serves, now and from now on.
   func offer(_ heartbeat: HostHeartbeat) async throws
   /// Strikes it out.
   func leave() async
-  /// Works until cancelled; `changed` is called when authorities, proxies, locks or credentials have changed.
+  /// Works until cancelled; `changed` is called when authorities, proxies, locks, databases or credentials have changed.
   func run(_ changed: @escaping @Sendable () async -> Void) async throws
 }
 
@@ -83,6 +85,7 @@ final class LocalSide: ClusterSide {
   }
   var proxies: [String] { get throws { try auth.proxies() } }
   var locks: [Lock] { get throws { try auth.locks() } }
+  var databases: [DatabaseResource] { get throws { try auth.servableDatabases() } }
 
   /// Of the Auth Service's errors, those that are meant for the caller go on to the client; others stay in the log.
   func checker(for identity: UserIdentity) throws -> AccessChecker {
@@ -161,6 +164,7 @@ final class LocalSide: ClusterSide {
 extension Membership: ClusterSide {
   var proxies: [String] { snapshot.proxies }
   var locks: [Lock] { snapshot.locks }
+  var databases: [DatabaseResource] { snapshot.databases ?? [] }
 
   func checker(for identity: UserIdentity) throws -> AccessChecker { try snapshot.checker(for: identity) }
 

@@ -44,8 +44,11 @@ final class Port: Sendable {
     return settings
   }
 
+  /// The configuration in use.
+  var configuration: TeleportConfiguration { current.withLock { $0 } }
+
   /// The settings by the configuration in use, with the certificates of this moment.
-  func settings() throws -> GatewaySettings { try settings(current.withLock { $0 }) }
+  func settings() throws -> GatewaySettings { try settings(configuration) }
 
   private func settings(_ configuration: TeleportConfiguration) throws -> GatewaySettings {
     let certificates = try side.authorities

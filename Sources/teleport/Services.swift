@@ -24,6 +24,7 @@ struct Services: Sendable {
   let port: Port
   /// On a host whose Auth Service is elsewhere: what brings the audit log there.
   let shipping: (member: Membership, outbox: AuditOutbox)?
+  let catalog: DatabaseCatalog
 
   /// Seconds for the audit records of the last moments, once all else has stopped.
   private static let shippingLimit = 3.0
@@ -34,7 +35,7 @@ struct Services: Sendable {
   init(
     configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
     diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port,
-    shipping: (member: Membership, outbox: AuditOutbox)?
+    catalog: DatabaseCatalog, shipping: (member: Membership, outbox: AuditOutbox)?
   ) {
     self.configuration = configuration
     self.side = side
@@ -44,6 +45,7 @@ struct Services: Sendable {
     self.authTargets = authTargets
     self.contexts = contexts
     self.port = port
+    self.catalog = catalog
     self.shipping = shipping
     administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
   }
@@ -82,6 +84,7 @@ struct Services: Sendable {
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
+            if catalog.use(try side.databases) { try await report() }
           } catch {
             logger.error("a change of the cluster could not be taken up: \(error)")
           }
@@ -154,6 +157,27 @@ struct Services: Sendable {
         }
       }
     }
+  }
+
+  /// Tells the cluster what this process offers; proxies that an agent is connected to hear it from the agent itself.
+  func report() async throws {
+    // Two who report at once may be overtaken by each other: the later one sees to it that what is true stays.
+    var beat: HostHeartbeat
+    repeat {
+      beat = heartbeat
+      try await side.offer(beat)
+    } while beat != heartbeat
+  }
+
+  private var heartbeat: HostHeartbeat {
+    HostHeartbeat(
+      proxyAddress: configuration.isProxyEnabled ? port.configuration.publicAddress : nil,
+      databases: catalog.served.map { database in
+        DatabaseRecord(
+          name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
+          labels: database.labels, accountID: database.account, region: database.region,
+          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, origin: database.origin.rawValue)
+      })
   }
 
   /// Digs tunnels to all proxies but this process's own, whose sessions need none.

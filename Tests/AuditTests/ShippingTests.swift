@@ -270,7 +270,7 @@ struct MergeTests {
         let page = try merge.page(query, from: cursor, limit: Int.random(in: 1...40, using: &generator))
         found += page.lines
         // As it goes to the caller and comes back.
-        cursor = page.next.description.isEmpty ? nil : try #require(AuditMerge.Cursor(page.next.description))
+        cursor = page.next.description.isEmpty ? nil : AuditMerge.Cursor(page.next.description)
         if page.isAtEnd { break }
       }
       #expect(times(found) == wanted)

@@ -73,7 +73,7 @@ import Testing
   @Test func aRotationIsStillThereAfterARestart() async throws {
     try await withServer { server, _ in
       _ = try server.rotate(step(.begun, isManual: false, kinds: ["host", "user", "db", "db_client"]), by: "test")
-      let other = try AuthorityStore(server.state, clusterName: server.clusterName).now
+      let other = try AuthorityStore(server.state, server.sealed, clusterName: server.clusterName).now
       #expect(try other.certificates == server.authorityCertificates)
       for kind in CertificateAuthority.Kind.allCases { #expect(try other[kind].rotation.due != nil) }
     }

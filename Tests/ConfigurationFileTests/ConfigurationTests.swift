@@ -110,7 +110,6 @@ struct ConfigurationTests {
     ("proxy_service:\n  tunnel_listen_addr: 0.0.0.0:3024", 2, "tunnel_listen_addr"),
     ("proxy_service:\n  acme: {enabled: yes, email: a@b}", 2, "acme"),
     ("proxy_service:\n  acme: {email: a@b}", 2, "acme"),
-    ("db_service:\n  resources: [{labels: {a: b}}]", 2, "resources"),
     ("db_service:\n  aws: [{types: [redshift-serverless]}]", 2, "aws"),
     (database("dynamic_labels: [{name: a, command: [b]}]"), 6, "dynamic_labels"),
     (database("admin_user: {name: a}"), 6, "admin_user"), (database("admin_user: a"), 6, "admin_user"),
