@@ -26,7 +26,8 @@ import Testing
       name: "redshift", description: "", protocol: "postgres", uri: "h:1", labels: ["env": "dev"], accountID: "1",
       region: "r")
     try server.heartbeat(
-      HostHeartbeat(proxyAddress: nil, databases: [record]), of: HostIdentity(hostID: "host", name: "host", services: [.database], clusterName: "test"))
+      HostHeartbeat(proxyAddress: nil, databases: [record]),
+      of: HostIdentity(hostID: "host", name: "host", services: [.database], clusterName: "test"))
   }
 
   private func explain(

@@ -2,8 +2,8 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import StateStore
 import PKI
+import StateStore
 import Testing
 
 @testable import AuthService

@@ -67,11 +67,13 @@ private func quiet() {}
       let store = try open(quiet)
       let counts = try store.write { database in
         for name in ["a", "b"] { try database.execute(sql: "INSERT INTO thing (name) VALUES (?)", arguments: [name]) }
-        return try ["UPDATE thing SET count = 1", "DELETE FROM thing WHERE name = 'a'", "DELETE FROM thing WHERE name = 'x'"]
-          .map { sql in
-            try database.execute(sql: sql)
-            return database.changesCount
-          }
+        return try [
+          "UPDATE thing SET count = 1", "DELETE FROM thing WHERE name = 'a'", "DELETE FROM thing WHERE name = 'x'",
+        ]
+        .map { sql in
+          try database.execute(sql: sql)
+          return database.changesCount
+        }
       }
       #expect(counts == [2, 1, 0])
     }

@@ -25,7 +25,8 @@ let schema = [
 ///
 /// - Parameter body: is given something that opens the state, as often as wanted.
 func withState(
-  _ kind: Kind, _ body: (_ open: (_ changed: @escaping @Sendable () -> Void) throws -> any StateStore) async throws -> Void
+  _ kind: Kind,
+  _ body: (_ open: (_ changed: @escaping @Sendable () -> Void) throws -> any StateStore) async throws -> Void
 ) async throws {
   switch kind {
   case .sqlite:
@@ -69,7 +70,8 @@ final class PostgresServer: Sendable {
     let user = getuid() == 0 ? "postgres" : NSUserName()
     // The script's server may lose the last commits when it is killed; a state must not.
     let settings = try ConnectionSettings(
-      "host=\(directory) port=\(port) user=\(user) dbname=dev options='-c search_path=\(name) -c synchronous_commit=on'")
+      "host=\(directory) port=\(port) user=\(user) dbname=dev options='-c search_path=\(name) -c synchronous_commit=on'"
+    )
     _ = try PostgresConnection(settings).run("CREATE SCHEMA \(name)")
     return settings
   }

@@ -35,7 +35,8 @@ public struct ConnectionSettings: Sendable, Equatable {
     }
     let host = parameters["host"] ?? parameters["hostaddr"] ?? "local socket"
     guard !host.contains(",") else {
-      throw StateError(.refused, "storage.conn_string names several hosts; name one, or an address that follows the primary")
+      throw StateError(
+        .refused, "storage.conn_string names several hosts; name one, or an address that follows the primary")
     }
     if parameters["sslmode"] == nil, !Self.isLocal(host) { parameters["sslmode"] = "verify-full" }
     let own = [

@@ -22,7 +22,9 @@ final class PostgresConnection {
     let deadline = Deadline(seconds: ConnectionSettings.limit)
     var next = PGRES_POLLING_WRITING
     while next != PGRES_POLLING_OK {
-      guard next != PGRES_POLLING_FAILED, PQstatus(handle) != CONNECTION_BAD else { throw unavailable("cannot connect") }
+      guard next != PGRES_POLLING_FAILED, PQstatus(handle) != CONNECTION_BAD else {
+        throw unavailable("cannot connect")
+      }
       try wait(for: next == PGRES_POLLING_READING ? POLLIN : POLLOUT, until: deadline)
       next = PQconnectPoll(handle)
     }
@@ -107,7 +109,9 @@ final class PostgresConnection {
   }
 
   private func wait(for event: Int32, until deadline: Deadline) throws {
-    guard try isReady(for: event, until: deadline) else { throw StateError(.unavailable, "\(place): no answer in time") }
+    guard try isReady(for: event, until: deadline) else {
+      throw StateError(.unavailable, "\(place): no answer in time")
+    }
   }
 
   /// - Returns: `false` if the deadline came first.

@@ -30,7 +30,8 @@ struct Parameter {
     case .text(let text): (type, bytes, format) = (TypeNumber.text, Array(text.utf8), 1)
     case .blob(let data): (type, bytes, format) = (TypeNumber.bytea, Array(data), 1)
     }
-  }}
+  }
+}
 
 extension ColumnValue {
   /// A value in text format.
@@ -64,7 +65,8 @@ func withBytes<Result>(_ parts: [[UInt8]?], _ body: (UnsafePointer<UnsafePointer
   buffer.append(0)
   return buffer.withUnsafeBytes { bytes in
     let base = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
-    let pointers = offsets.map { offset in offset.flatMap { offset in base.map { UnsafePointer($0 + offset) } } } + [nil]
+    let pointers =
+      offsets.map { offset in offset.flatMap { offset in base.map { UnsafePointer($0 + offset) } } } + [nil]
     return pointers.withUnsafeBufferPointer { body($0.baseAddress) }
   }
 }
