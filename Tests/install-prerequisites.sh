@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(libssl-dev liburing-dev libsqlite3-dev libxml2-dev zlib1g-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
+packages=(libssl-dev liburing-dev libpq-dev libsqlite3-dev libxml2-dev zlib1g-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
   python3-venv procps binutils debootstrap dpkg-dev mandoc zsh fish systemd)
 missing=()
 for package in "${packages[@]}"; do
