@@ -120,7 +120,7 @@ public final class EpollBackend: CompletionBackend {
     _ = Glibc.shutdown(entries[index].descriptor, Int32(SHUT_WR))
   }
 
-  public func close(_ handle: Handle) {
+  public func close(_ handle: Handle, keeping owner: AnyObject?) {
     guard let index = index(of: handle) else { return }
     // Closing the last descriptor also removes it from the epoll set; late events fail the generation check.
     Glibc.close(entries[index].descriptor)

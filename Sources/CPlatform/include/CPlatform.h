@@ -4,5 +4,6 @@
 #define PLATFORM_H
 #include <sys/select.h>
 #include "platform_socket.h"
+#include "platform_uring.h"
 #include "platform_openssl.h"
 #endif
