@@ -39,6 +39,8 @@ public struct TeleportConfiguration: Sendable {
   public var shutdownTimeout = GoDuration(seconds: 30)
   /// `nil`: one a core.
   public var reactorCount: Int?
+  /// What reactors ask the kernel by.
+  public var reactorInterface = ReactorInterface.epoll
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
   public var membership = MembershipConfiguration()
@@ -88,7 +90,7 @@ public struct TeleportConfiguration: Sendable {
     try section.allow([
       "nodename", "data_dir", "proxy_server", "auth_server", "auth_servers", "join_params", "auth_token", "ca_pin",
       "log",
-      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
+      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors", "reactor",
     ])
     try section.refuse(UnsupportedKey.common)
     if let storage = try section.section("storage") { try checkStorage(storage) }
@@ -111,6 +113,12 @@ public struct TeleportConfiguration: Sendable {
         throw section.complaint("reactors", "must be 'auto' or a number from 1 to 256")
       }
       reactorCount = count
+    }
+    if let text = try section.string("reactor") {
+      guard let interface = ReactorInterface(rawValue: text) else {
+        throw section.complaint("reactor", "must be 'auto', 'io_uring' or 'epoll'")
+      }
+      reactorInterface = interface
     }
   }
 

@@ -198,9 +198,11 @@ public final class UringBackend: CompletionBackend {
   // MARK: Completions
 
   public func poll(timeoutMilliseconds: Int32, awoke: () -> Void, deliver: (Handle, Completion) -> Void) {
+    // What is delivered before the wait may make the owner submit something, which must not wait in its turn.
+    let mayWait = ready.isEmpty && postponed.isEmpty
     if !ready.isEmpty { serveReady(deliver) }
     if !postponed.isEmpty { submitPostponed() }
-    uring.submitAndWait(milliseconds: ready.isEmpty && postponed.isEmpty ? timeoutMilliseconds : 0)
+    uring.submitAndWait(milliseconds: mayWait ? timeoutMilliseconds : 0)
     awoke()
     uring.reap { operation, handle, result, flags in
       switch operation {
