@@ -1,8 +1,9 @@
 """Side by side in one run: PostgreSQL direct over TLS, PgBouncer (session mode, TLS on both sides), Sallyport.
 
 Rounds are interleaved; medians and ratios are printed as Markdown. Absolute times depend on the machine, ratios less so.
-With --audit a second Sallyport, which records every statement, takes part; the first records none.
-Usage: bench.py [--rounds N] [--seconds S] [--idle N] [--audit]
+With --audit a second Sallyport, which records every statement, takes part; the first records none. With --uring the
+second one works by io_uring, the first by epoll.
+Usage: bench.py [--rounds N] [--seconds S] [--idle N] [--audit | --uring]
 """
 
 import argparse
@@ -26,6 +27,7 @@ from conftest import HOST, Cluster, free_port, port_is_open, wait_until  # noqa:
 CLOCK = os.sysconf("SC_CLK_TCK")
 PEERS = ["direct", "pgbouncer", "sallyport"]
 AUDITED = "sallyport+audit"
+URING = "sallyport+uring"
 
 
 def cpu_seconds(pid):
@@ -38,7 +40,7 @@ def resident_kb(pid):
 
 
 class Bench:
-    def __init__(self, cluster, audited, arguments):
+    def __init__(self, cluster, second, second_name, arguments):
         self.cluster, self.arguments = cluster, arguments
         self.results = {}
         with cluster.admin() as admin:
@@ -54,10 +56,10 @@ class Bench:
             "pgbouncer": {**base, "PGPORT": str(self.bouncer_port)}, "sallyport": database.environment}
         self.pids = {"direct": None, "pgbouncer": self.start_pgbouncer(), "sallyport": cluster.teleport.pid}
         self.peers = list(PEERS)
-        if audited:
-            self.peers.append(AUDITED)
-            self.environments[AUDITED] = audited.database(audited.home).environment
-            self.pids[AUDITED] = audited.teleport.pid
+        if second:
+            self.peers.append(second_name)
+            self.environments[second_name] = second.database(second.home).environment
+            self.pids[second_name] = second.teleport.pid
 
     def start_pgbouncer(self):
         directory = self.cluster.directory / "pgbouncer"
@@ -192,8 +194,8 @@ ignore_startup_parameters = extra_float_digits
         folder = ROOT / "Benchmarks/results"
         folder.mkdir(exist_ok=True)
         (folder / f"{time.strftime('%Y%m%d-%H%M%S')}.json").write_text(json.dumps(self.results, indent=1))
-        names = {"direct": "direct", "pgbouncer": "PgBouncer", "sallyport": "Sallyport", AUDITED: "Sallyport with audit"}
-        ratios = [("sallyport", "pgbouncer")] + ([(AUDITED, "sallyport")] if AUDITED in self.peers else [])
+        names = {"direct": "direct", "pgbouncer": "PgBouncer", "sallyport": "Sallyport", AUDITED: "Sallyport with audit", URING: "Sallyport on io_uring"}
+        ratios = [("sallyport", "pgbouncer")] + [(peer, "sallyport") for peer in self.peers[3:]]
         header = [names[peer] for peer in self.peers] + [f"{names[one]} / {names[other]}" for one, other in ratios]
         print(f"| row | {' | '.join(header)} |\n| --- |{' ---: |' * len(header)}")
         for row, values in self.results.items():
@@ -203,17 +205,18 @@ ignore_startup_parameters = extra_float_digits
             print(f"| {row} | {' | '.join(cells)} |")
 
 
-def start_audited(cluster):
-    """A second Sallyport before the same database."""
-    directory = cluster.directory / "audited"
+def start_second(cluster, audits, reactor):
+    """Another Sallyport before the same database."""
+    directory = cluster.directory / "second"
     directory.mkdir()
-    audited = Cluster(directory)
-    audited.beside(cluster)
-    audited.query_audit = "{queries: statements}"
-    audited.start_cluster()
-    audited.make_role("dev")
-    audited.home = audited.make_user("alice", "dev,editor")
-    return audited
+    second = Cluster(directory)
+    second.beside(cluster)
+    second.query_audit = "{queries: statements}" if audits else "{queries: off}"
+    os.environ["SALLYPORT_REACTOR"] = reactor
+    second.start_cluster()
+    second.make_role("dev")
+    second.home = second.make_user("alice", "dev,editor")
+    return second
 
 
 def main():
@@ -222,6 +225,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--idle", type=int, default=1000)
     parser.add_argument("--audit", action="store_true")
+    parser.add_argument("--uring", action="store_true")
     arguments = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -230,14 +234,14 @@ def main():
         os.environ["SALLYPORT_MAX_CONNECTIONS"] = str(arguments.idle + 300)
         cluster = Cluster(directory)
         cluster.query_audit = "{queries: off}"
-        audited = bench = None
+        second = bench = None
         try:
             cluster.start()
             cluster.make_role("dev")
             cluster.home = cluster.make_user("alice", "dev,editor")
-            if arguments.audit:
-                audited = start_audited(cluster)
-            bench = Bench(cluster, audited, arguments)
+            if arguments.audit or arguments.uring:
+                second = start_second(cluster, arguments.audit, "io_uring" if arguments.uring else "epoll")
+            bench = Bench(cluster, second, URING if arguments.uring else AUDITED, arguments)
             bench.run()
         except Exception:
             print(f"teleport ended with {cluster.teleport.poll()}" if cluster.teleport else "", file=sys.stderr)
@@ -246,8 +250,8 @@ def main():
         finally:
             if bench:
                 bench.bouncer.terminate()
-            if audited:
-                audited.stop_teleport()
+            if second:
+                second.stop_teleport()
             cluster.stop()
 
 

@@ -39,7 +39,8 @@ public final class Reactor {
   /// - Parameters:
   ///   - interface: must be one that this process may use: see `KernelInterface.best()`.
   ///   - maximumChannels: sockets at once, listeners included.
-  public init(index: Int, over interface: KernelInterface = .epoll, maximumChannels: Int = 1 << 20) throws(SystemError) {
+  public init(index: Int, over interface: KernelInterface = .epoll, maximumChannels: Int = 1 << 20) throws(SystemError)
+  {
     self.index = index
     backend = try Backend(interface)
     mailbox = Mailbox(waker: backend.waker, capacity: 1 << 16)

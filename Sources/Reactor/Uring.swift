@@ -1,7 +1,8 @@
 import CPlatform
 import Glibc
 
-/// One io_uring with its ring of provided receive buffers ([io_uring(7)](https://man7.org/linux/man-pages/man7/io_uring.7.html)).
+/// One io_uring with its ring of provided receive buffers
+/// ([io_uring(7)](https://man7.org/linux/man-pages/man7/io_uring.7.html)).
 ///
 /// Bound to the thread that made it (`IORING_SETUP_SINGLE_ISSUER`), which alone may submit and wait.
 final class Uring {
@@ -60,7 +61,9 @@ final class Uring {
 
   /// A filter may allow making a ring and forbid using it; a kernel may be built without an operation.
   private func probe() throws(SystemError) {
-    guard let supported = io_uring_get_probe_ring(ring) else { throw SystemError(call: "io_uring_register", errno: ENOSYS) }
+    guard let supported = io_uring_get_probe_ring(ring) else {
+      throw SystemError(call: "io_uring_register", errno: ENOSYS)
+    }
     defer { io_uring_free_probe(supported) }
     for operation in [
       IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,
@@ -159,7 +162,8 @@ final class Uring {
   /// Lets the kernel have the buffer again from the end of this turn on.
   func giveBack(_ buffer: UInt16) {
     io_uring_buf_ring_add(
-      bufferRing.assumingMemoryBound(to: io_uring_buf_ring.self), buffers.baseAddress.map { $0 + Int(buffer) * bufferSize },
+      bufferRing.assumingMemoryBound(to: io_uring_buf_ring.self),
+      buffers.baseAddress.map { $0 + Int(buffer) * bufferSize },
       UInt32(bufferSize), buffer, io_uring_buf_ring_mask(UInt32(bufferCount)), returned)
     returned += 1
   }

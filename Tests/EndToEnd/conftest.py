@@ -125,6 +125,7 @@ teleport:
   data_dir: {self.data}
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
+  reactor: {os.environ.get("SALLYPORT_REACTOR", "epoll")}
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:

@@ -92,7 +92,9 @@ struct StressTests {
     var buffer = [UInt8](repeating: 0, count: 64 * 1024)
     for _ in 0..<Int.random(in: 1...60, using: &random) {
       let words = (0..<Int.random(in: 1...4_000, using: &random)).map { _ in writing.next() }
-      let count = words.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT)) }
+      let count = words.withUnsafeBytes {
+        send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+      }
       // A short write would take the two generators apart: what follows of this visit is only to hang up.
       guard count == words.count * 8 else { break }
       written += count
