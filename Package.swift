@@ -43,7 +43,7 @@ let package = Package(
     // Data path: no NIO type, no Foundation on the hot path.
     .target(
       name: "CPlatform",
-      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary(":liburing.a")]),
     .target(name: "Secrets"),
     .target(name: "TextForms"),
     .target(name: "Reactor", dependencies: ["CPlatform"]),

@@ -3,9 +3,10 @@
 Rounds are interleaved; medians and ratios are printed as Markdown. Absolute times depend on the machine, ratios less so.
 Sallyport records every statement, as it does by default. Further peers:
 --audit: a second Sallyport, which records none;
+--uring: a second Sallyport, which works by io_uring and not by epoll;
 --paths: proxy and Database Service in processes of their own, joined by a tunnel, and `tsh proxy db --tunnel` before the
 first one. CPU and memory are those of all processes that a session goes through; memory of the local proxy is its own.
-Usage: bench.py [--rounds N] [--seconds S] [--idle N] [--audit] [--paths]
+Usage: bench.py [--rounds N] [--seconds S] [--idle N] [--audit] [--uring] [--paths]
 """
 
 import argparse
@@ -29,9 +30,10 @@ from test_cluster import Apart  # noqa: E402
 
 CLOCK = os.sysconf("SC_CLK_TCK")
 PEERS = ["direct", "pgbouncer", "sallyport"]
-UNRECORDED, TUNNEL, LOCAL = "unrecorded", "tunnel", "local"
+UNRECORDED, URING, TUNNEL, LOCAL = "unrecorded", "uring", "tunnel", "local"
 NAMES = {
     "direct": "direct", "pgbouncer": "PgBouncer", "sallyport": "Sallyport", UNRECORDED: "Sallyport, no recording",
+    URING: "Sallyport, io_uring",
     TUNNEL: "Sallyport, tunnel", LOCAL: "Sallyport, local proxy"}
 
 
@@ -66,6 +68,8 @@ class Bench:
         self.peers = list(PEERS)
         if arguments.audit:
             self.add(UNRECORDED, *self.start_unrecorded())
+        if arguments.uring:
+            self.add(URING, *self.start_by_uring())
         if arguments.paths:
             self.add(TUNNEL, *self.start_tunnel())
             self.add(LOCAL, *self.start_local_proxy())
@@ -91,6 +95,13 @@ class Bench:
     def start_unrecorded(self):
         other = self.start_beside(Cluster, "unrecorded")
         other.query_audit = "{queries: off}"
+        other.start_cluster()
+        self.others.append(other.stop_teleport)
+        return self.ready(other), [other.teleport.pid]
+
+    def start_by_uring(self):
+        other = self.start_beside(Cluster, "uring")
+        other.reactor = "io_uring"
         other.start_cluster()
         self.others.append(other.stop_teleport)
         return self.ready(other), [other.teleport.pid]
@@ -263,6 +274,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--idle", type=int, default=1000)
     parser.add_argument("--audit", action="store_true", help="with a Sallyport that records no statements")
+    parser.add_argument("--uring", action="store_true", help="with a Sallyport on io_uring")
     parser.add_argument("--paths", action="store_true", help="with the tunnel and the local proxy")
     arguments = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

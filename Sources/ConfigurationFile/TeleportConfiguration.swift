@@ -43,6 +43,8 @@ public struct TeleportConfiguration: Sendable {
   public var shutdownTimeout = GoDuration(seconds: 30)
   /// `nil`: one a core.
   public var reactorCount: Int?
+  /// What reactors ask the kernel by.
+  public var reactorInterface = ReactorInterface.epoll
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
   public var connectionLimits = ConnectionLimits()
@@ -95,7 +97,7 @@ public struct TeleportConfiguration: Sendable {
     try section.allow([
       "nodename", "data_dir", "proxy_server", "auth_server", "auth_servers", "join_params", "auth_token", "ca_pin",
       "log",
-      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
+      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors", "reactor",
     ])
     if let section = try section.section("storage") { storage = try StorageConfiguration(section) }
     nodename = try section.string("nodename") ?? nodename
@@ -121,6 +123,12 @@ public struct TeleportConfiguration: Sendable {
         throw section.complaint("reactors", "must be 'auto' or a number from 1 to 256")
       }
       reactorCount = count
+    }
+    if let text = try section.string("reactor") {
+      guard let interface = ReactorInterface(rawValue: text) else {
+        throw section.complaint("reactor", "must be 'auto', 'io_uring' or 'epoll'")
+      }
+      reactorInterface = interface
     }
   }
 

@@ -50,6 +50,17 @@ struct Services: Sendable {
     administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
   }
 
+  private func kernelInterface() throws -> KernelInterface {
+    guard configuration.reactorInterface != .epoll else { return .epoll }
+    let (interface, obstacle) = KernelInterface.best()
+    guard let obstacle else { return interface }
+    guard configuration.reactorInterface == .auto else {
+      throw Failure("io_uring cannot be used (\(obstacle)): say 'reactor: auto' or 'reactor: epoll' under teleport:")
+    }
+    logger.notice("io_uring cannot be used (\(obstacle)): the reactors work by epoll")
+    return interface
+  }
+
   /// Serves until `isOver` returns or a service fails.
   func serve(
     _ gateway: Gateway, on addresses: [SocketAddress], agentFor authorizer: DatabaseAuthorizer?,
@@ -62,13 +73,15 @@ struct Services: Sendable {
       if let api { try await start(api, in: &group) }
       if let authTargets { group.addTask { try await authTargets.run() } }
       if let shipping { group.addTask { try await shipping.member.ship(shipping.outbox) } }
-      let running = try gateway.start(on: addresses, reactorCount: reactors)
+      let interface = try kernelInterface()
+      let running = try gateway.start(on: addresses, reactorCount: reactors, over: interface)
       try await connectAgent(authorizer, running)
       logger.info(
         "serving",
         metadata: [
           "cluster": "\(side.clusterName)", "services": "\(configuration.serviceNames.joined(separator: ","))",
           "listen": "\(addresses.map(\.description).joined(separator: ","))", "reactors": "\(reactors)",
+          "reactor": "\(interface.rawValue)",
         ])
       group.addTask {
         try await side.run {

@@ -30,6 +30,13 @@ struct ConfigurationTests {
     #expect(configuration.databases.first?.tlsMode == "verify-full")
   }
 
+  @Test func reactorIsOneOfThree() throws {
+    #expect(try load("version: v3").reactorInterface == .epoll)
+    #expect(try load("teleport: {reactor: io_uring}").reactorInterface == .ioUring)
+    #expect(try load("teleport: {reactor: auto}").reactorInterface == .auto)
+    #expect(throws: ConfigurationError.self) { try load("teleport: {reactor: kqueue}") }
+  }
+
   @Test func operationsHaveDefaultsAndBounds() throws {
     #expect(try load("version: v3").diagAddress == nil)
     #expect(try load("version: v3").shutdownTimeout.seconds == 30)
