@@ -96,7 +96,8 @@ struct ProcessTests {
     await #expect { try await run(words, timeout: 0.5) } throws: {
       ($0 as? ChildProcess.Failure)?.reason.contains(reason) == true
     }
-    #expect(ContinuousClock.now - began < .seconds(5))
+    // The programs would run for 30 s or for ever.
+    #expect(ContinuousClock.now - began < .seconds(28))
   }
 
   @Test func whatTheProgramHasStartedIsKilledToo() async throws {

@@ -107,11 +107,23 @@ struct ConfigurationTests {
     "db_service:\n  databases:\n  - name: x\n    protocol: postgres\n    uri: h:1\n    \(settings)"
   }
 
+  @Test func stateInPostgreSQL() throws {
+    let text = "teleport:\n  storage: {type: postgresql, conn_string: 'host=h dbname=d'}\n  auth_servers: ['a:1', 'b:2']"
+    let configuration = try load(text)
+    #expect(configuration.storage == .postgresql(connectionString: "host=h dbname=d"))
+    #expect(configuration.membership.servers == ["a:1", "b:2"])
+    #expect(try load("teleport: {}").storage == .sqlite)
+    #expect(throws: ConfigurationError("t.yaml:3: unknown key 'conn_strin' (did you mean 'conn_string'?)")) {
+      try load("teleport:\n  storage:\n    conn_strin: x")
+    }
+  }
+
   /// What someone relies on and is not there stops the start, with its line.
   @Test(arguments: [
     ("teleport:\n  connection_limits: {max_users: 10}", 2, "max_users"),
     ("teleport:\n  storage: {type: etcd}", 2, "type"),
-    ("teleport:\n  storage:\n    type: sqlite\n    path: /x", 4, "path"),
+    ("teleport:\n  storage:\n    type: sqlite\n    conn_string: host=h", 4, "conn_string"),
+    ("teleport:\n  storage: {type: postgresql}", 2, "conn_string"),
     ("auth_service:\n  proxy_listener_mode: separate", 2, "proxy_listener_mode"),
     ("proxy_service:\n  listen_addr: 0.0.0.0:3023", 2, "listen_addr"),
     ("proxy_service:\n  tunnel_listen_addr: 0.0.0.0:3024", 2, "tunnel_listen_addr"),
