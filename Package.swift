@@ -46,6 +46,7 @@ let package = Package(
       linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary(":liburing.a")]),
     .target(name: "Secrets"),
     .target(name: "TextForms"),
+    .target(name: "ChildProcess", dependencies: ["CPlatform"]),
     .target(name: "Reactor", dependencies: ["CPlatform"]),
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
     .target(name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras]),
@@ -62,12 +63,13 @@ let package = Package(
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
     .target(
-      name: "AWS", dependencies: ["CPlatform", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+      name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
     .target(name: "AWSBootstrap", dependencies: ["AWS"]),
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "CPlatform", "ConfigurationFile", "ControlAPI", "Gateway", "PKI",
+        "AccessControl", "AWS", "Audit", "CPlatform", "ChildProcess", "ConfigurationFile", "ControlAPI", "Gateway",
+        "PKI",
         "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", logging,
       ]),
 
@@ -138,6 +140,7 @@ let package = Package(
     .testTarget(name: "QRCodeTests", dependencies: ["QRCode"], exclude: ["decode.py"]),
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
     .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets", yams]),
+    .testTarget(name: "ChildProcessTests", dependencies: ["ChildProcess"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),

@@ -11,6 +11,8 @@ public struct DatabaseConfiguration: Sendable, Equatable {
   public var uri: String
   /// What roles select it by.
   public var labels: [String: String]
+  /// Labels whose value a command gives, from time to time.
+  public var dynamicLabels: [DynamicLabel] = []
   /// `verify-full`, `verify-ca` or `insecure`.
   public var tlsMode: String
   /// CA file to trust the database by; `nil`: the system's.
@@ -50,6 +52,10 @@ public struct DatabaseConfiguration: Sendable, Equatable {
     databaseProtocol = try section.string("protocol") ?? ""
     description = try section.string("description") ?? ""
     labels = try section.pairs("static_labels")
+    dynamicLabels = try section.sections("dynamic_labels").map(DynamicLabel.init)
+    guard dynamicLabels.count <= DynamicLabel.maximumCount else {
+      throw section.complaint("dynamic_labels", "has more than \(DynamicLabel.maximumCount) entries")
+    }
     let tls = try section.section("tls")
     try tls?.allow(["mode", "ca_cert_file", "server_name"])
     tlsMode = try tls?.string("mode") ?? Self.defaultMode

@@ -28,7 +28,6 @@ struct UnsupportedKey {
   ]
 
   static let database = [
-    UnsupportedKey(name: "dynamic_labels", reason: "write static_labels"),
     UnsupportedKey(name: "admin_user", reason: "users are not provisioned; make them in the database"),
   ]
 

@@ -48,9 +48,33 @@ public final class DatabaseCatalog: Sendable {
     contents.withLock { $0.configured.databases[name] ?? $0.dynamic[name]?.served }
   }
 
+  /// The labels of each database whose values commands give.
+  var dynamicLabels: [String: [DynamicLabel]] {
+    contents.withLock { $0.configured.databases.mapValues(\.dynamicLabels).filter { !$0.value.isEmpty } }
+  }
+
+  /// Gives a dynamic label its value, for logins that begin from now on; whether that is another one than before.
+  func set(_ label: String, to value: String, of database: String) -> Bool {
+    contents.withLock { contents in
+      guard let served = contents.configured.databases[database], served.labels[label] != value,
+        served.dynamicLabels.contains(where: { $0.name == label })
+      else { return false }
+      contents.configured.databases[database]?.labels[label] = value
+      return true
+    }
+  }
+
   /// Takes up another configuration: for logins that begin from now on.
   public func use(_ configured: Configured) {
     contents.withLock { contents in
+      var configured = configured
+      // What commands have said of a label stays until they say otherwise.
+      for (name, database) in configured.databases {
+        for label in database.dynamicLabels {
+          guard let known = contents.configured.databases[name], known.dynamicLabels.contains(label) else { continue }
+          configured.databases[name]?.labels[label.name] = known.labels[label.name]
+        }
+      }
       contents.configured = configured
       renew(&contents, contents.resources)
     }

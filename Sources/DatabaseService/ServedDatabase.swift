@@ -18,7 +18,8 @@ public struct ServedDatabase: Sendable {
   public let name: String
   public let description: String
   public let uri: String
-  public let labels: [String: String]
+  public internal(set) var labels: [String: String]
+  let dynamicLabels: [DynamicLabel]
   public let origin: Origin
   let host: String
   let port: UInt16
@@ -36,6 +37,7 @@ public struct ServedDatabase: Sendable {
     description = configuration.description
     uri = configuration.uri
     labels = configuration.labels
+    dynamicLabels = configuration.dynamicLabels
     func complaint(_ text: String) -> ConfigurationError {
       ConfigurationError("database '\(configuration.name)': \(text)")
     }

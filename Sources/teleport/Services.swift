@@ -104,6 +104,15 @@ struct Services: Sendable {
         }
       }
       if let auth { group.addTask { try await auth.runRotations() } }
+      group.addTask {
+        try await DynamicLabels(catalog: catalog).run {
+          do {
+            try await report()
+          } catch {
+            logger.error("the cluster has not heard yet that a label has changed: \(error)")
+          }
+        }
+      }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {

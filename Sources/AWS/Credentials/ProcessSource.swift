@@ -1,3 +1,4 @@
+import ChildProcess
 import Foundation
 
 /// A program that prints credentials: `credential_process` of a profile.

@@ -4,10 +4,12 @@ import Foundation
 import Glibc
 
 /// Runs a program for what it prints, with bounds on its time and its output.
-enum ChildProcess {
+public enum ChildProcess {
   /// Why there is no output, as the end of a sentence about the program.
-  struct Failure: Error {
-    let reason: String
+  public struct Failure: Error {
+    public let reason: String
+
+    public init(reason: String) { self.reason = reason }
   }
 
   /// Waits block: not on a thread that others need.
@@ -15,9 +17,13 @@ enum ChildProcess {
 
   /// The standard output of a program that ends well; its standard error goes nowhere.
   ///
-  /// - Parameter timeout: seconds; then the program and all that it has started are killed.
+  /// - Parameters:
+  ///   - words: the program, looked for in this process's PATH, and its arguments; no shell reads them.
+  ///   - environment: all that it is given.
+  ///   - maximumOutput: bytes.
+  ///   - timeout: seconds; then the program and all that it has started are killed.
   /// - Throws: `Failure`.
-  static func run(
+  public static func run(
     _ words: [String], environment: [String: String], maximumOutput: Int, timeout: TimeInterval
   ) async throws -> [UInt8] {
     try await withCheckedThrowingContinuation { continuation in
