@@ -243,6 +243,8 @@ enum OneTimeSecret {
 extension AuthServer {
   /// Whether `dataDirectory` holds a cluster's state already.
   public static func hasState(in dataDirectory: String) -> Bool {
-    FileManager.default.fileExists(atPath: ClusterState.path(in: dataDirectory))
+    [ClusterState.path(in: dataDirectory), SealedSecrets.path(in: dataDirectory)].contains {
+      FileManager.default.fileExists(atPath: $0)
+    }
   }
 }

@@ -14,9 +14,12 @@ struct SealedSecrets: Sendable {
   private static let checkName = "second_factor_key_check"
   private static let checkText = Data("sallyport".utf8)
 
+  /// Where the key of `dataDirectory` lies.
+  static func path(in dataDirectory: String) -> String { dataDirectory + "/second_factor.key" }
+
   /// Opens the key file, or makes it for a state that has none yet.
   init(dataDirectory: String, state: ClusterState) throws {
-    let path = dataDirectory + "/second_factor.key"
+    let path = Self.path(in: dataDirectory)
     // One transaction: of two Auth Services that start on a new state at once, the second finds the first one's mark.
     key = try state.database.write { database in
       let check = try String.fetchOne(

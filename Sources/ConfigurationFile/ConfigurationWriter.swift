@@ -26,11 +26,21 @@ public struct ConfigurationWriter {
   public var aws: [(key: String, value: String)] = []
   /// Workgroup of Redshift Serverless.
   public var workgroup: String?
+  /// Identifier of a provisioned cluster.
+  public var clusterID: String?
+  /// Labels of the `db` resources to serve besides; one set of labels an entry.
+  public var resources: [[String: String]] = []
   /// This host holds the cluster: one process runs all services, the database service added.
   public var holdsCluster = false
 
   /// An empty configuration; `name`, `uri`, `proxy` and `token` are needed.
   public init() {}
+
+  private static func entries(_ pairs: [String: String], indent: Int) throws -> [String] {
+    try pairs.sorted { $0.key < $1.key }.map { key, value in
+      String(repeating: " ", count: indent) + "\(try quoted(key)): \(try quoted(value))"
+    }
+  }
 
   /// The file's text. Every value is quoted: none can break out of its place.
   public func text() throws -> String {
@@ -65,6 +75,15 @@ public struct ConfigurationWriter {
     lines += [
       "db_service:",
       "  enabled: \"yes\"",
+    ]
+    if !resources.isEmpty {
+      lines.append("  resources:")
+      for labels in resources {
+        lines.append("    - labels:")
+        lines += try Self.entries(labels, indent: 8)
+      }
+    }
+    lines += [
       "  databases:",
       "    - name: \(try Self.quoted(name))",
       "      protocol: postgres",
@@ -73,17 +92,16 @@ public struct ConfigurationWriter {
     if let description { lines.append("      description: \(try Self.quoted(description))") }
     if !labels.isEmpty {
       lines.append("      static_labels:")
-      for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
-        lines.append("        \(try Self.quoted(key)): \(try Self.quoted(value))")
-      }
+      lines += try Self.entries(labels, indent: 8)
     }
     if let caFile { lines += ["      tls:", "        ca_cert_file: \(try Self.quoted(caFile))"] }
-    if !aws.isEmpty || workgroup != nil {
+    if !aws.isEmpty || workgroup != nil || clusterID != nil {
       lines.append("      aws:")
       for (key, value) in aws { lines.append("        \(key): \(try Self.quoted(value))") }
       if let workgroup {
         lines += ["        redshift_serverless:", "          workgroup_name: \(try Self.quoted(workgroup))"]
       }
+      if let clusterID { lines += ["        redshift:", "          cluster_id: \(try Self.quoted(clusterID))"] }
     }
     let text = lines.joined(separator: "\n") + "\n"
     // What is written must be what 'teleport start' reads.

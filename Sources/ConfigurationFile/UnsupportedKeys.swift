@@ -28,7 +28,7 @@ struct UnsupportedKey {
   ]
 
   static let database = [
-    UnsupportedKey(name: "admin_user", reason: "users are not provisioned; make them in the database"),
+    UnsupportedKey(name: "admin_user", reason: "users are not provisioned; make them in the database")
   ]
 
   static let services = [

@@ -218,12 +218,14 @@ struct ConfigurationTests {
     writer.labels = ["env": "a \"quoted\" \\ value", "x": "yes"]
     writer.aws = [("account_id", "001234567890")]
     writer.workgroup = "w"
+    writer.resources = [["env": "dev", "team": "a b"], ["*": "*"]]
     for holdsCluster in [false, true] {
       writer.holdsCluster = holdsCluster
       let read = try TeleportConfiguration(yaml: try writer.text(), file: "written")
       #expect(read.databases.first?.labels == writer.labels)
       #expect(read.membership.caPins == writer.caPins)
       #expect(read.databases.first?.accountID == "001234567890")
+      #expect(read.databaseMatchers.count == 2)
       #expect(read.isAuthEnabled == holdsCluster)
       #expect(read.isDatabaseEnabled)
       #expect(!holdsCluster || read.webListenAddress == "0.0.0.0:3080")
