@@ -43,9 +43,10 @@ let package = Package(
     // Data path: no NIO type, no Foundation on the hot path.
     .target(
       name: "CPlatform",
-      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary(":liburing.a")]),
     .target(name: "Secrets"),
     .target(name: "TextForms"),
+    .target(name: "ChildProcess", dependencies: ["CPlatform"]),
     .target(name: "Reactor", dependencies: ["CPlatform"]),
     .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
     .target(name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras]),
@@ -53,19 +54,23 @@ let package = Package(
     .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
     .target(
       name: "Gateway",
-      dependencies: ["CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", logging]),
+      dependencies: [
+        "CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging,
+      ]),
 
     .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
-    .target(name: "AWS", dependencies: ["Secrets", "TextForms", crypto, logging, metrics, httpClient]),
+    .target(
+      name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
     .target(
       name: "DatabaseService",
       dependencies: [
-        "AccessControl", "AWS", "Audit", "ConfigurationFile", "Gateway", "PKI", "PostgresWire", "Reactor", "Secrets",
-        "TLS",
-        logging,
+        "AccessControl", "AWS", "Audit", "CPlatform", "ChildProcess", "ConfigurationFile", "ControlAPI", "Gateway",
+        "PKI",
+        "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", logging,
       ]),
 
     .target(
@@ -77,8 +82,8 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: [crypto, logging, metrics]),
-    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "TextForms", yams]),
+    .target(name: "Audit", dependencies: ["TextForms", crypto, logging, metrics]),
+    .target(name: "ConfigurationFile", dependencies: ["AccessControl", "ControlAPI", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
       name: "ControlClient",
@@ -86,12 +91,15 @@ let package = Package(
         "ControlAPI", "PKI", "Secrets", "TextForms", argumentParser, httpClient, nioTLS, yams,
       ]),
     .target(
-      name: "ClusterMember", dependencies: ["AccessControl", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+      name: "ClusterMember",
+      dependencies: ["AccessControl", "Audit", "ControlAPI", "ControlClient", "PKI", "Secrets", logging]),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .target(name: "StateStore", dependencies: ["CLibPQ", "TextForms", grdb, logging]),
     .target(
       name: "AuthService",
       dependencies: [
-        "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "TextForms", cryptoExtras, grdb,
-        hummingbird, logging,
+        "AWS", "AccessControl", "Audit", "ControlAPI", "PKI", "QRCode", "Secrets", "StateStore", "TextForms",
+        cryptoExtras, hummingbird, logging,
       ]),
 
     // Running as a service.
@@ -102,9 +110,10 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "ClusterMember", "ConfigurationFile", "ControlAPI", "ControlClient",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "ControlClient",
         "DatabaseService", "Diagnostics", "Gateway",
-        "PKI", "Reactor", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
+        "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
       name: "tctl",
@@ -133,12 +142,16 @@ let package = Package(
     .testTarget(name: "SystemdTests", dependencies: ["Systemd"]),
     .testTarget(name: "QRCodeTests", dependencies: ["QRCode"], exclude: ["decode.py"]),
     .testTarget(name: "ResourceFilterTests", dependencies: ["ResourceFilter"]),
-    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets"]),
+    .testTarget(name: "ControlClientTests", dependencies: ["ControlClient", "PKI", "Secrets", yams]),
+    .testTarget(name: "ChildProcessTests", dependencies: ["ChildProcess"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
+    .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
+    .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
-    .testTarget(name: "ConfigurationFileTests", dependencies: ["ConfigurationFile"]),
+    .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
+    .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
       name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
   ],

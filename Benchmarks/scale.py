@@ -1,10 +1,12 @@
-"""How a cluster of many agents behaves: `tsh db ls`, and the agents' return to a proxy that was killed.
+"""How a cluster of many agents behaves: `tsh db ls`, many sessions through one of them, and their return to a proxy that
+was killed.
 
 Real processes on one machine: an Auth Service, a proxy, agents with one reactor each that offer databases of their own.
-Usage: scale.py [--agents N] [--databases N] [--rounds N]
+Usage: scale.py [--agents N] [--databases N] [--rounds N] [--sessions N]
 """
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -16,6 +18,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "Tests/EndToEnd"))
+import psycopg  # noqa: E402
 from conftest import HOST, wait_until  # noqa: E402
 from test_cluster import Apart, Host  # noqa: E402
 
@@ -60,15 +63,37 @@ def spread(times, width):
     return "  ".join(f"{key * width:.1f}s:{bins[key]}" for key in sorted(bins))
 
 
+def open_sessions(cluster, home, count):
+    """Opens `count` sessions through the first agent and waits until the cluster lists them all."""
+    dsn = cluster.database(home, name="db-000-00").dsn
+    connections = []
+    try:
+        begun = time.monotonic()
+        for _ in range(count):
+            connections.append(psycopg.connect(dsn, autocommit=True))
+        opened = time.monotonic() - begun
+        assert all(connection.execute("select 1").fetchone() == (1,) for connection in connections)
+        begun = time.monotonic()
+        wait_until(
+            lambda: len(json.loads(cluster.run("tctl", "sessions", "ls", "--format=json"))) == count, "the list of sessions")
+        print(f"{count} sessions through one agent: opened in {opened:.1f} s, one after the other; all listed by tctl "
+              f"sessions ls {time.monotonic() - begun:.1f} s later")
+    finally:
+        for connection in connections:
+            connection.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--agents", type=int, default=100)
     parser.add_argument("--databases", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--sessions", type=int, default=1000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         cluster = Apart(pathlib.Path(directory))
+        cluster.host_ttl = "1h"
         agents = []
         try:
             cluster.start()
@@ -91,6 +116,9 @@ def main():
                 times.append((time.monotonic() - begun) * 1000)
             print(f"tsh db ls of {total} databases: median {statistics.median(times):.0f} ms, "
                   f"least {min(times):.0f} ms, most {max(times):.0f} ms")
+
+            if arguments.sessions:
+                open_sessions(cluster, home, arguments.sessions)
 
             killed = time.time()
             cluster.proxy.stop(signal.SIGKILL)

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(libssl-dev liburing-dev libsqlite3-dev libxml2-dev zlib1g-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
+packages=(libssl-dev liburing-dev libpq-dev libsqlite3-dev libxml2-dev zlib1g-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
   python3-venv procps binutils debootstrap dpkg-dev mandoc zsh fish systemd)
 missing=()
 for package in "${packages[@]}"; do
@@ -20,12 +20,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
 
-if ! .venv/bin/python -c 'import asyncpg, botocore, cryptography, pexpect, PIL, prometheus_client, psycopg, pytest, pytest_timeout, zxingcpp' 2>/dev/null; then
+if ! .venv/bin/python -c 'import asyncpg, boto3, cryptography, moto, pexpect, PIL, prometheus_client, psycopg, pytest, pytest_timeout, zxingcpp' 2>/dev/null; then
   echo "Installing Python packages for the tests into .venv"
   # Debian's own Python: it brings what python3-venv belongs to.
   /usr/bin/python3 -m venv .venv
   .venv/bin/pip install --quiet --disable-pip-version-check \
-    botocore cryptography pexpect pillow 'psycopg[binary]' asyncpg prometheus_client pytest pytest-timeout zxing-cpp
+    boto3 cryptography 'moto[server]==5.2.1' pexpect pillow 'psycopg[binary]' asyncpg prometheus_client pytest pytest-timeout zxing-cpp
 fi
 
 command -v swift >/dev/null || { echo "Swift 6.2 or newer is needed on PATH: see https://www.swift.org/install" >&2; exit 1; }

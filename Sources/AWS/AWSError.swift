@@ -1,11 +1,25 @@
 /// A failed call or missing configuration: AWS's code, its message and the mend. Never holds a secret.
 public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
-  /// AWS's error code, or one of ours: `NoCredentialProviders`, `InvalidResponse`, `Timeout`, `InvalidParameter`.
+  /// AWS's error code, or one of ours: `InvalidResponse`, `Timeout`, `InvalidParameter`.
   public let code: String
   public let message: String
-  public let mend: String?
+  public var mend: String?
   /// HTTP status, 0 if there was no answer.
   public let status: Int
+  /// Which call failed; `nil` if the error is not one of a call.
+  public var call: Call?
+
+  /// The call that an error is about.
+  public struct Call: Sendable, Equatable {
+    /// Name of the service, such as `sts`.
+    public let service: String
+    /// Name of the action, such as `AssumeRole`.
+    public let operation: String
+    /// Host and port that were asked.
+    public let endpoint: String
+    /// AWS's number of the request, for its support; `nil` if it gave none.
+    public let requestID: String?
+  }
 
   public init(_ code: String, _ message: String, mend: String? = nil, status: Int = 0) {
     self.code = code
@@ -16,17 +30,32 @@ public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
 
   public var description: String { "\(code): \(message)" }
 
-  /// Worth another try (the SDKs' standard retry mode).
-  var isTransient: Bool {
-    status >= 500 || status == 429 || code == "Timeout"
-      || ["Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "RequestTimeout"]
-        .contains(code)
+  /// Everything that helps to find the call again, for logs.
+  public var details: String {
+    guard let call else { return description }
+    let id = call.requestID.map { ", request id \($0)" } ?? ""
+    return "\(description) (\(call.service) \(call.operation) at \(call.endpoint), status code \(status)\(id))"
+  }
+
+  /// The same error with a mend, if it has none yet.
+  func mended(_ mend: @autoclosure () -> String?) -> AWSError {
+    var error = self
+    if error.mend == nil { error.mend = mend() }
+    return error
   }
 
   /// The request was dated wrongly: the server's clock can be learnt from its answer.
   var isClockSkew: Bool {
-    ["RequestTimeTooSkewed", "SignatureDoesNotMatch", "RequestExpired", "InvalidSignatureException"].contains(code)
+    [
+      "RequestTimeTooSkewed", "SignatureDoesNotMatch", "RequestExpired", "RequestInTheFuture",
+      "InvalidSignatureException",
+    ].contains(code)
   }
 
-  var isExpiredToken: Bool { code == "ExpiredToken" || code == "ExpiredTokenException" }
+  /// The credentials used are void by now: looking for them again may give good ones.
+  var meansStaleCredentials: Bool {
+    [
+      "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException",
+    ].contains(code)
+  }
 }

@@ -45,8 +45,8 @@ public enum Decision: Sendable, Equatable {
 ///
 /// Any deny that matches wins, over all roles. To be allowed, one single role must match labels, name and user together.
 public struct AccessChecker: Sendable {
-  private let roles: [Role]
-  private let traits: [String: [String]]
+  let roles: [Role]
+  let matching: Matching
 
   /// Life of a certificate where no role says less, in seconds.
   public static let defaultSessionTTL = 30 * 3600
@@ -56,56 +56,39 @@ public struct AccessChecker: Sendable {
   ///   - traits: values for `{{internal.NAME}}` and `{{external.NAME}}`.
   public init(roles: [Role], traits: [String: [String]]) {
     self.roles = roles
-    self.traits = traits
+    matching = Matching(traits: traits)
   }
 
   /// Whether the session may start.
   public func decide(_ access: DatabaseAccess) -> Decision {
-    let user = access.databaseUsers.same.first ?? ""
     for role in roles {
-      let deny = role.spec.deny
-      let name = role.metadata.name
-      if matches(deny.databaseLabels ?? [:], access.labels, ifUnreadable: true) {
-        return .denied(reason: "role '\(name)' denies this database", mend: "ask for a change of its deny.db_labels")
-      }
-      if matches(deny.databaseNames, [access.databaseName], ifUnreadable: true) {
-        return .denied(
-          reason: "role '\(name)' denies database name '\(access.databaseName)'",
-          mend: "ask for a change of its deny.db_names")
-      }
-      let names = access.databaseUsers.same + access.databaseUsers.alsoDenied
-      if matches(deny.databaseUsers, names, ifUnreadable: true) {
-        return .denied(
-          reason: "role '\(name)' denies database user '\(user)'", mend: "ask for a change of its deny.db_users")
+      for field in Field.deniable where match(field, of: role, .deny, access) != nil {
+        return .denied(by: role.metadata.name, field, access)
       }
     }
-    let byLabels = roles.filter { matches(allowedLabels($0), access.labels) }
-    guard !byLabels.isEmpty else {
-      return .denied(reason: "no role of yours allows this database", mend: "a role whose db_labels match it is needed")
+    let wanted = Field.wanted(by: access)
+    var furthest = 0
+    for role in roles {
+      let reach = wanted.prefix { match($0, of: role, .allow, access) != nil }.count
+      guard reach < wanted.count else { return .allowed }
+      furthest = max(furthest, reach)
     }
-    let byUser = byLabels.filter { matches($0.spec.allow.databaseUsers, access.databaseUsers.same) }
-    guard !byUser.isEmpty else {
-      return .denied(
-        reason: "database user '\(user)' is not among the allowed ones",
-        mend: "add it to db_users of a role that allows this database")
+    return .notAllowed(wanted[furthest], access)
+  }
+
+  /// Whether a role that allows the session names its user letter by letter, itself or by a trait, rather than by a pattern.
+  public func spellsOut(_ access: DatabaseAccess) -> Bool {
+    guard let user = access.databaseUsers.same.first else { return false }
+    return roles.contains { role in
+      match(.labels, of: role, .allow, access) != nil && match(.names, of: role, .allow, access) != nil
+        && role.spec.allow.databaseUsers.flatMap { Pattern.listed($0, traits: matching.traits) }.contains(user)
     }
-    let matching = byUser.filter { matches($0.spec.allow.databaseNames, [access.databaseName]) }
-    guard !matching.isEmpty else {
-      return .denied(
-        reason: "database name '\(access.databaseName)' is not among the allowed ones",
-        mend: "add it to db_names of the role that allows this database and user")
-    }
-    guard !access.wantsReplication || matching.contains(where: { $0.spec.allow.databaseReplication }) else {
-      return .replicationDenied(
-        reason: "replication connections are not allowed", mend: "set db_replication: true in the role's allow section")
-    }
-    return .allowed
   }
 
   /// Whether a database with these labels is to be listed.
   public func canSee(labels: [String: String]) -> Bool {
-    !roles.contains { matches($0.spec.deny.databaseLabels ?? [:], labels, ifUnreadable: true) }
-      && roles.contains { matches(allowedLabels($0), labels) }
+    !roles.contains { matching.selects($0.spec.deny.databaseLabels ?? [:], labels, ifUnreadable: true) }
+      && roles.contains { matching.selects($0.allowedLabels, labels) }
   }
 
   /// Entries of `db_users` that apply to such a database, for listings.
@@ -141,32 +124,89 @@ public struct AccessChecker: Sendable {
   }
 
   private func listed(_ labels: [String: String], _ list: (Role.Conditions) -> [String]) -> [String] {
-    let entries = roles.filter { matches(allowedLabels($0), labels) }.flatMap { list($0.spec.allow) }
-    return Set(entries.flatMap { Pattern.listed($0, traits: traits) }).sorted()
+    let entries = roles.filter { matching.selects($0.allowedLabels, labels) }.flatMap { list($0.spec.allow) }
+    return Set(entries.flatMap { Pattern.listed($0, traits: matching.traits) }).sorted()
   }
 
-  /// Roles of v3 that do not mention labels mean all databases, later ones none (docs/decisions/010).
-  private func allowedLabels(_ role: Role) -> [String: Role.Values] {
-    role.spec.allow.databaseLabels ?? (role.version == "v3" ? ["*": ["*"]] : [:])
+  // MARK: One role, one field
+
+  enum Side { case allow, deny }
+
+  /// What of a role's field meets the access.
+  enum Match: Equatable {
+    case labels
+    case entry(String)
+    case replication
   }
 
-  private func matches(
-    _ selector: [String: Role.Values], _ labels: [String: String], ifUnreadable: Bool = false
-  ) -> Bool {
-    guard !selector.isEmpty else { return false }
-    return selector.allSatisfy { key, values in
-      if key == "*" { return values.all == ["*"] }
-      guard let actual = labels[key] else { return false }
-      return matches(values.all, [actual], ifUnreadable: ifUnreadable)
+  /// The one place where a role's statement meets what is asked for: `decide` and `explain` both go by it.
+  func match(_ field: Field, of role: Role, _ side: Side, _ access: DatabaseAccess) -> Match? {
+    let isDeny = side == .deny
+    let conditions = isDeny ? role.spec.deny : role.spec.allow
+    switch field {
+    case .labels:
+      let selector = isDeny ? conditions.databaseLabels ?? [:] : role.allowedLabels
+      return matching.selects(selector, access.labels, ifUnreadable: isDeny) ? .labels : nil
+    case .users:
+      let spellings = access.databaseUsers
+      let users = isDeny ? spellings.same + spellings.alsoDenied : spellings.same
+      return matching.first(of: conditions.databaseUsers, matching: users, ifUnreadable: isDeny).map(Match.entry)
+    case .names:
+      return matching.first(of: conditions.databaseNames, matching: [access.databaseName], ifUnreadable: isDeny)
+        .map(Match.entry)
+    case .replication: return conditions.databaseReplication ? .replication : nil
     }
   }
+}
 
-  /// Roles are validated before they are stored. Should an entry be no pattern after all, a deny takes it to match
-  /// (`ifUnreadable`), an allow not.
-  private func matches(_ patterns: [String], _ subjects: [String], ifUnreadable: Bool = false) -> Bool {
-    patterns.contains { text in
-      guard let pattern = try? Pattern(text) else { return ifUnreadable }
-      return subjects.contains { pattern.matches($0, traits: traits) }
+extension Role {
+  /// Roles of v3 that do not mention labels mean all databases, later ones none (docs/decisions/010).
+  var allowedLabels: [String: Values] {
+    spec.allow.databaseLabels ?? (version == "v3" ? ["*": ["*"]] : [:])
+  }
+}
+
+extension AccessChecker {
+  /// The keys of a role that decide about a session, in the order in which they are looked at.
+  public enum Field: String, Codable, Sendable, CaseIterable {
+    case labels = "db_labels"
+    case users = "db_users"
+    case names = "db_names"
+    case replication = "db_replication"
+
+    static let deniable: [Field] = [.labels, .users, .names]
+
+    static func wanted(by access: DatabaseAccess) -> [Field] { access.wantsReplication ? allCases : deniable }
+  }
+}
+
+extension Decision {
+  fileprivate static func denied(by role: String, _ field: AccessChecker.Field, _ access: DatabaseAccess) -> Decision {
+    let what =
+      switch field {
+      case .users: "database user '\(access.databaseUsers.same.first ?? "")'"
+      case .names: "database name '\(access.databaseName)'"
+      case .labels, .replication: "this database"
+      }
+    return .denied(reason: "role '\(role)' denies \(what)", mend: "ask for a change of its deny.\(field.rawValue)")
+  }
+
+  /// - Parameter field: what no role allows of those that allow all before it.
+  fileprivate static func notAllowed(_ field: AccessChecker.Field, _ access: DatabaseAccess) -> Decision {
+    switch field {
+    case .labels:
+      .denied(reason: "no role of yours allows this database", mend: "a role whose db_labels match it is needed")
+    case .users:
+      .denied(
+        reason: "database user '\(access.databaseUsers.same.first ?? "")' is not among the allowed ones",
+        mend: "add it to db_users of a role that allows this database")
+    case .names:
+      .denied(
+        reason: "database name '\(access.databaseName)' is not among the allowed ones",
+        mend: "add it to db_names of the role that allows this database and user")
+    case .replication:
+      .replicationDenied(
+        reason: "replication connections are not allowed", mend: "set db_replication: true in the role's allow section")
     }
   }
 }

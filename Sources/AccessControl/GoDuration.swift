@@ -32,7 +32,8 @@ public struct GoDuration: Codable, Sendable, Equatable {
   public init(from decoder: any Decoder) throws {
     let text = try decoder.singleValueContainer().decode(String.self)
     guard let duration = GoDuration(text) else {
-      throw RoleError("'\(text)' is not a duration; write for example 8h or 1h30m0s")
+      throw RoleError(
+        "'\(text)' is not a duration; write for example 8h or 1h30m0s", at: decoder.codingPath.map(\.stringValue))
     }
     self = duration
   }

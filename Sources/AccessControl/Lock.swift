@@ -2,23 +2,12 @@ import Foundation
 
 /// A lock: shuts its target out, and ends its running sessions, whatever roles allow.
 ///
-/// The resource has Teleport's shape (`kind: lock`, `version: v2`). `spec.target.db` is Sallyport's own; targets that
-/// could not be enforced here, such as a device, are refused.
-public struct Lock: Codable, Sendable, Equatable {
-  /// The kind of the resource.
+/// The resource has Teleport's shape (`kind: lock`, `version: v2`). `db` and `session` of `spec.target` are Sallyport's
+/// own; targets that could not be enforced here, such as a device, are refused.
+public struct Lock: ClusterResource, Equatable {
   public static let kind = "lock"
 
-  /// What names a lock.
-  public struct Metadata: Codable, Sendable, Equatable {
-    /// Unique in the cluster (`Role.isValidName`).
-    public var name: String
-    public init(name: String) { self.name = name }
-
-    public init(from decoder: any Decoder) throws {
-      try RoleKeys.metadata.check(decoder)
-      name = try decoder.container(keyedBy: CodingKeys.self).decode(String.self, forKey: .name)
-    }
-  }
+  public typealias Metadata = ResourceMetadata
 
   /// Whom it shuts out: where several fields are set, only what fits them all.
   public struct Target: Codable, Sendable, Equatable {
@@ -28,11 +17,20 @@ public struct Lock: Codable, Sendable, Equatable {
     public var role: String?
     /// Name of a database in the cluster.
     public var db: String?
+    /// ID of a running session.
+    public var session: String?
+    /// ID of a host: itself, if nothing else is set, and what goes on there.
+    public var serverID: String?
 
-    enum CodingKeys: String, CodingKey, CaseIterable { case user, role, db }
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case user, role, db, session
+      case serverID = "server_id"
+    }
 
-    public init(user: String? = nil, role: String? = nil, db: String? = nil) {
-      (self.user, self.role, self.db) = (user, role, db)
+    public init(
+      user: String? = nil, role: String? = nil, db: String? = nil, session: String? = nil, serverID: String? = nil
+    ) {
+      (self.user, self.role, self.db, self.session, self.serverID) = (user, role, db, session, serverID)
     }
 
     public init(from decoder: any Decoder) throws {
@@ -41,11 +39,15 @@ public struct Lock: Codable, Sendable, Equatable {
       user = try values.decodeIfPresent(String.self, forKey: .user)
       role = try values.decodeIfPresent(String.self, forKey: .role)
       db = try values.decodeIfPresent(String.self, forKey: .db)
+      session = try values.decodeIfPresent(String.self, forKey: .session)
+      serverID = try values.decodeIfPresent(String.self, forKey: .serverID)
     }
 
     /// The fields that are set, in words.
     public var fields: [String: String] {
-      [("user", user), ("role", role), ("db", db)].reduce(into: [:]) { $0[$1.0] = $1.1 }
+      [("user", user), ("role", role), ("db", db), ("session", session), ("server_id", serverID)].reduce(into: [:]) {
+        $0[$1.0] = $1.1
+      }
     }
   }
 
@@ -87,7 +89,7 @@ public struct Lock: Codable, Sendable, Equatable {
   }
 
   public init(from decoder: any Decoder) throws {
-    try RoleKeys.role.check(decoder)
+    try RoleKeys.resource.check(decoder)
     let values = try decoder.container(keyedBy: CodingKeys.self)
     kind = try values.decode(String.self, forKey: .kind)
     version = try values.decodeIfPresent(String.self, forKey: .version) ?? "v2"
@@ -106,15 +108,19 @@ public struct Lock: Codable, Sendable, Equatable {
       throw RoleError("lock name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
     }
     let targets = spec.target.fields
-    guard !targets.isEmpty else { throw RoleError("a lock needs a target: user, role or db") }
+    guard !targets.isEmpty else {
+      throw RoleError("a lock needs a target: user, role, db, session or server_id", at: ["spec"])
+    }
     if let wrong = targets.values.first(where: { !Role.isValidName($0) }) {
-      throw RoleError("lock target '\(wrong)' is not a valid name")
+      throw RoleError("lock target '\(wrong)' is not a valid name", at: ["spec", "target"])
     }
     guard (spec.message ?? "").utf8.count <= Self.maximumMessage else {
       throw RoleError("the message of a lock has at most \(Self.maximumMessage) bytes")
     }
     guard spec.expires == nil || expires != nil else {
-      throw RoleError("expires '\(spec.expires ?? "")' is not a time; write 2025-01-31T12:00:00Z")
+      throw RoleError(
+        "expires '\(spec.expires ?? "")' is not a time; write 2025-01-31T12:00:00Z",
+        at: ["spec", "expires"])
     }
   }
 
@@ -124,12 +130,25 @@ public struct Lock: Codable, Sendable, Equatable {
   /// Whether it is over at `time`.
   public func isOver(at time: Date = Date()) -> Bool { expires.map { $0 <= time } ?? false }
 
-  /// Whether it shuts this user out, of `database` or, where that is `nil`, of the cluster.
-  public func hits(user: String, roles: [String], database: String?) -> Bool {
+  /// Whether it shuts this user out, of `database` at the host `server` or, where those are `nil`, of the cluster.
+  ///
+  /// - Parameter session: ID of the running session that is in question, if one is.
+  public func hits(
+    user: String, roles: [String], database: String?, session: String? = nil, server: String? = nil
+  ) -> Bool {
     guard !isOver() else { return false }
     let target = spec.target
     return (target.user == nil || target.user == user)
       && (target.role.map { roles.contains($0) } ?? true) && (target.db == nil || target.db == database)
+      && (target.session == nil || target.session == session)
+      && (target.serverID == nil || target.serverID == server)
+  }
+
+  /// Whether it shuts a host out as a whole.
+  public func hits(host: String) -> Bool {
+    let target = spec.target
+    return !isOver() && target.serverID == host && target.user == nil && target.role == nil && target.db == nil
+      && target.session == nil
   }
 
   /// What one who is shut out is told.

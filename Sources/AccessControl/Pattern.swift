@@ -47,7 +47,8 @@ struct Pattern {
     }
   }
 
-  private static func traitName(_ text: String) -> String? {
+  /// The trait that a template stands for; `nil` for what is none.
+  static func traitName(_ text: String) -> String? {
     guard text.hasPrefix("{{"), text.hasSuffix("}}") else { return nil }
     let words = text.dropFirst(2).dropLast(2).split(separator: " ")
     guard words.count == 1, let inner = words.first else { return nil }

@@ -18,6 +18,7 @@ extension Role {
             Rule(
               resources: [
                 "role", "user", "token", "db", "cert_authority", "cluster", "cluster_auth_preference", "lock",
+                "database_certificate", "instance",
               ],
               verbs: ["*"])
           ]))),

@@ -3,7 +3,8 @@
 /// The resource has Teleport's shape (`kind: role`, versions v3 to v7). Keys that concern other protocols than
 /// databases are accepted and kept out; keys that would restrict database sessions but are not enforced, and keys nobody
 /// knows, are refused (`RoleKeys`).
-public struct Role: Codable, Sendable, Equatable {
+public struct Role: ClusterResource, Equatable {
+  public static let kind = "role"
   /// Always `role`.
   public var kind: String
   /// `v3` to `v7`; decides what missing labels mean.
@@ -13,29 +14,7 @@ public struct Role: Codable, Sendable, Equatable {
   /// What it allows and denies.
   public var spec: Spec
 
-  /// What names a role.
-  public struct Metadata: Codable, Sendable, Equatable {
-    /// Unique in the cluster (`isValidName`).
-    public var name: String
-    /// For people.
-    public var description: String?
-    /// For people and tools; nothing is decided by them.
-    public var labels: [String: String]?
-
-    public init(name: String, description: String? = nil, labels: [String: String]? = nil) {
-      self.name = name
-      self.description = description
-      self.labels = labels
-    }
-
-    public init(from decoder: any Decoder) throws {
-      try RoleKeys.metadata.check(decoder)
-      let values = try decoder.container(keyedBy: CodingKeys.self)
-      name = try values.decode(String.self, forKey: .name)
-      description = try values.decodeIfPresent(String.self, forKey: .description)
-      labels = try values.decodeIfPresent([String: String].self, forKey: .labels)
-    }
-  }
+  public typealias Metadata = ResourceMetadata
 
   /// The two sides of a role and its limits.
   public struct Spec: Codable, Sendable, Equatable {
@@ -70,7 +49,7 @@ public struct Role: Codable, Sendable, Equatable {
   }
 
   public init(from decoder: any Decoder) throws {
-    try RoleKeys.role.check(decoder)
+    try RoleKeys.resource.check(decoder)
     let values = try decoder.container(keyedBy: CodingKeys.self)
     kind = try values.decode(String.self, forKey: .kind)
     version = try values.decodeIfPresent(String.self, forKey: .version) ?? "v7"
@@ -129,6 +108,7 @@ extension Role {
     /// The values; one of them has to match.
     public var all: [String]
 
+    public init(_ all: [String]) { self.all = all }
     public init(arrayLiteral elements: String...) { all = elements }
 
     public init(from decoder: any Decoder) throws {

@@ -1,7 +1,7 @@
-/// The keys one mapping of a role may have, and what becomes of those that Sallyport does not read itself.
+/// The keys one mapping of a role, or of another resource, may have, and what becomes of those that Sallyport does not read itself.
 ///
 /// A role is a promise about who gets in: a key that narrows access must be enforced or refused, never passed over.
-struct RoleKeys {
+package struct RoleKeys {
   /// Read and enforced.
   let enforced: [String]
   /// Of Teleport's other protocols, or without any effect on a database session: accepted, without meaning here.
@@ -10,8 +10,14 @@ struct RoleKeys {
   /// `null`, an empty list or mapping, or one of the texts named here (booleans are spelled `true` and `false`).
   var unenforced: [String: [String]] = [:]
 
+  package init(enforced: [String], foreign: [String] = [], unenforced: [String: [String]] = [:]) {
+    self.enforced = enforced
+    self.foreign = foreign
+    self.unenforced = unenforced
+  }
+
   /// - Throws: `RoleError` for a key that nobody knows (with the nearest known one) or that cannot be honoured.
-  func check(_ decoder: any Decoder) throws {
+  package func check(_ decoder: any Decoder) throws {
     let values = try decoder.container(keyedBy: AnyKey.self)
     for key in values.allKeys {
       let name = key.stringValue
@@ -19,13 +25,19 @@ struct RoleKeys {
         guard try values.decode(RoleValue.self, forKey: key).isHarmless(harmless) else {
           throw RoleError(
             "'\(name)' is not enforced by this version and would give more access than the role says; remove it"
-              + (harmless.first { !$0.isEmpty }.map { " or set it to \($0)" } ?? ""))
+              + (harmless.first { !$0.isEmpty }.map { " or set it to \($0)" } ?? ""),
+            at: path(decoder, name))
         }
       } else if !enforced.contains(name), !foreign.contains(name) {
         let nearest = Spelling.nearest(to: name, among: enforced + foreign + unenforced.keys.sorted())
-        throw RoleError("unknown key '\(name)'" + (nearest.map { "; did you mean '\($0)'?" } ?? ""))
+        throw RoleError(
+          "unknown key '\(name)'" + (nearest.map { "; did you mean '\($0)'?" } ?? ""), at: path(decoder, name))
       }
     }
+  }
+
+  private func path(_ decoder: any Decoder, _ name: String) -> [String] {
+    decoder.codingPath.map(\.stringValue) + [name]
   }
 
   private struct AnyKey: CodingKey {
@@ -37,10 +49,12 @@ struct RoleKeys {
 }
 
 extension RoleKeys {
-  static let role = RoleKeys(enforced: ["kind", "version", "metadata", "spec"], unenforced: ["sub_kind": [""]])
+  /// The outermost mapping of every resource.
+  package static let resource = RoleKeys(
+    enforced: ["kind", "version", "metadata", "spec"], unenforced: ["sub_kind": [""]])
 
   static let metadata = RoleKeys(
-    enforced: ["name", "description", "labels"], foreign: ["id", "revision"],
+    enforced: ["name", "description", "labels", "revision"], foreign: ["id"],
     unenforced: ["expires": [], "namespace": ["default", ""]])
 
   static let spec = RoleKeys(enforced: ["allow", "deny", "options"])
@@ -94,8 +108,8 @@ struct RoleFlag: Decodable {
     }
     let text = try value.decode(String.self)
     guard let flag = YAMLBoolean.value(of: text) else {
-      let name = decoder.codingPath.last?.stringValue ?? ""
-      throw RoleError("'\(name)' is '\(text)', which is neither yes nor no")
+      let path = decoder.codingPath.map(\.stringValue)
+      throw RoleError("'\(path.last ?? "")' is '\(text)', which is neither yes nor no", at: path)
     }
     isOn = flag
   }

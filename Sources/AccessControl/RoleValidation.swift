@@ -2,7 +2,13 @@
 public struct RoleError: Error, Sendable, CustomStringConvertible {
   /// What is wrong and what to write, in one line.
   public let description: String
-  init(_ description: String) { self.description = description }
+  /// Keys that lead to the place within the resource; empty where it is the whole.
+  public let path: [String]
+
+  package init(_ description: String, at path: [String] = []) {
+    self.description = description
+    self.path = path
+  }
 }
 
 extension Role {
@@ -17,22 +23,35 @@ extension Role {
 
   /// Checks everything that decoding alone does not.
   public func validate() throws {
-    guard kind == "role" else { throw RoleError("kind is '\(kind)', expected 'role'") }
+    guard kind == "role" else { throw RoleError("kind is '\(kind)', expected 'role'", at: ["kind"]) }
     guard ["v3", "v4", "v5", "v6", "v7"].contains(version) else {
-      throw RoleError("role version '\(version)' is not known; use v3, v4, v5, v6 or v7")
+      throw RoleError("role version '\(version)' is not known; use v3, v4, v5, v6 or v7", at: ["version"])
     }
     guard Self.isValidName(metadata.name) else {
-      throw RoleError("role name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')")
+      throw RoleError(
+        "role name '\(metadata.name)' is not valid; use letters, digits and . _ @ + - (no '..')",
+        at: ["metadata", "name"])
     }
-    for side in [spec.allow, spec.deny] {
-      let labels = side.databaseLabels ?? [:]
-      for pattern in side.databaseNames + side.databaseUsers + labels.keys + labels.values.flatMap(\.all) {
-        _ = try Pattern(pattern)
+    for (side, name) in [(spec.allow, "allow"), (spec.deny, "deny")] {
+      for (patterns, key) in [(side.databaseNames, "db_names"), (side.databaseUsers, "db_users")] {
+        for pattern in patterns { try RoleError.located(["spec", name, key]) { _ = try Pattern(pattern) } }
       }
-      if let values = labels["*"], values.all != ["*"] {
-        throw RoleError("db_labels key '*' may only have the value '*'")
-      }
+      try RoleError.located(["spec", name, "db_labels"]) { try Self.validate(labels: side.databaseLabels ?? [:]) }
     }
+  }
+
+  static func validate(labels: [String: Values]) throws {
+    for pattern in labels.keys + labels.values.flatMap(\.all) { _ = try Pattern(pattern) }
+    if let values = labels["*"], values.all != ["*"] {
+      throw RoleError("db_labels key '*' may only have the value '*'")
+    }
+  }
+}
+
+extension RoleError {
+  /// Runs `body`; what it complains about is at `path`.
+  static func located(_ path: [String], _ body: () throws -> Void) throws {
+    do { try body() } catch let error as RoleError { throw RoleError(error.description, at: path + error.path) }
   }
 }
 

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TextForms
 
 /// The file that records are appended to: opened and mended at start, rotated by size and day.
 ///
@@ -25,6 +26,8 @@ final class AuditFile {
   /// UTC day of its first record.
   private var day = ""
   private(set) var recovery = Recovery()
+  /// Records that rotation has removed before they were shipped.
+  private(set) var lostUnshipped = 0
 
   /// Opens (or makes) the current file.
   ///
@@ -65,7 +68,9 @@ final class AuditFile {
       defer { close(other) }
       head = try Self.lastRecord(of: other, size: Int(lseek(other, 0, SEEK_END))) ?? head
     }
-    if let noted = storedHead(), noted.sequence >= head.sequence, noted != head {
+    let shipped = AuditFiles.storedHead(at: files.shipped).flatMap { $0.sequence > head.sequence ? $0 : nil }
+    for noted in [AuditFiles.storedHead(at: files.head), shipped].compactMap({ $0 })
+    where noted.sequence >= head.sequence && noted != head {
       recovery.missingUpTo = noted.sequence
       // Numbers are not used twice: the hole stays visible.
       head.sequence = noted.sequence
@@ -164,7 +169,7 @@ final class AuditFile {
 
   // MARK: Rotation
 
-  /// Starts a new file if this one is full or of another day; the directory keeps `maximumFiles` old ones.
+  /// Starts a new file if this one is full or of another day; old ones are removed beyond the settings' bounds.
   ///
   /// - Parameter head: where the chain ends: the last record of this file.
   /// - Returns: whether it did.
@@ -180,7 +185,7 @@ final class AuditFile {
       return true
     }
     if size > 0, day.isEmpty { day = today }
-    guard size > 0, size >= settings.maximumSize || day != today else { return false }
+    guard size > 0, size >= settings.maximumSize || settings.rotatesDaily && day != today else { return false }
     if fdatasync(descriptor) != 0 { throw AuditError.system("cannot sync \(files.current)", errno) }
     let name = files.rotated(firstSequence: firstSequence, day: day)
     guard rename(files.current, name) == 0 else { throw AuditError.system("cannot rename \(files.current)", errno) }
@@ -189,11 +194,37 @@ final class AuditFile {
     try openCurrent()
     firstSequence = head.sequence + 1
     day = ""
-    for old in try files.allRotated().dropLast(settings.maximumFiles) where unlink(old.path) != 0 {
-      throw AuditError.system("cannot remove \(old.path)", errno)
-    }
+    try removeOldest()
     return true
   }
+
+  private func removeOldest() throws {
+    let rotated = try files.allRotated()
+    let shipped = AuditFiles.storedHead(at: files.shipped)?.sequence
+    for (index, old) in rotated.dropLast(settings.maximumFiles).enumerated() {
+      guard unlink(old.path) == 0 else { throw AuditError.system("cannot remove \(old.path)", errno) }
+      let next = index + 1 < rotated.count ? rotated[index + 1].firstSequence : firstSequence
+      if let shipped { lostUnshipped += max(0, next - 1 - max(shipped, old.firstSequence - 1)) }
+    }
+  }
+
+  // MARK: Copies of other hosts' logs
+
+  /// The next record is to be number `sequence`: it names the file that begins with it.
+  func begin(_ sequence: Int) {
+    if size == 0 { firstSequence = sequence }
+  }
+
+  /// Takes back what was appended beyond `size`.
+  func cut(to size: Int) throws {
+    guard ftruncate(descriptor, off_t(size)) == 0 else {
+      throw AuditError.system("cannot mend \(files.current)", errno)
+    }
+    self.size = size
+  }
+
+  /// Where the next record comes to stand.
+  var end: AuditCursor { AuditCursor(file: firstSequence, offset: size) }
 
   private static func day(of time: time_t) -> String {
     var (time, parts) = (time, tm())
@@ -212,24 +243,7 @@ final class AuditFile {
 
   // MARK: The noted end
 
-  private func storedHead() -> AuditHead? {
-    guard let data = FileManager.default.contents(atPath: files.head) else { return nil }
-    let words = String(decoding: data.prefix(256), as: UTF8.self).split(separator: " ")
-    guard words.count == 2, let sequence = Int(words[0]), sequence >= 0,
-      let digest = AuditRecord.digest(hex: words[1].trimmingCharacters(in: .whitespacesAndNewlines))
-    else { return nil }
-    return AuditHead(sequence: sequence, digest: digest)
-  }
-
   /// Notes where the chain ends. Returns whether that worked; the log itself does not depend on it.
   @discardableResult
-  func store(_ head: AuditHead) -> Bool {
-    let temporary = files.head + ".tmp"
-    let note = Glibc.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o600)
-    guard note >= 0 else { return false }
-    var text = "\(head.sequence) \(AuditRecord.hex(head.digest))\n"
-    let isWritten = text.withUTF8 { Glibc.write(note, $0.baseAddress, $0.count) == $0.count }
-    close(note)
-    return isWritten && rename(temporary, files.head) == 0
-  }
+  func store(_ head: AuditHead) -> Bool { AuditFiles.store(head, at: files.head) }
 }

@@ -82,6 +82,15 @@ public final class AuditLog: Sendable {
     if inbox.put(.settle { done.signal() }, isOwn: true) { done.wait() }
   }
 
+  /// The database sessions whose start is on record here and whose end is not.
+  public func openSessions() async -> [OpenSession] {
+    let records = await withCheckedContinuation { continuation in
+      let isTaken = inbox.put(.work { continuation.resume(returning: $0.sessions.records) }, isOwn: true)
+      if !isTaken { continuation.resume(returning: []) }
+    }
+    return OpenSession.all(records)
+  }
+
   public var metrics: AuditMetrics { inbox.status.metrics }
   /// Where the chain of records in the file ends.
   public var head: AuditHead { inbox.status.head }
@@ -180,6 +189,8 @@ private final class AuditLoop: @unchecked Sendable {
   private var counted = AuditMetrics()
   private let writtenCounter = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "written")])
   private let droppedCounter = Counter(label: "sallyport_audit_events_total", dimensions: [("outcome", "dropped")])
+  private let unshippedCounter = Counter(
+    label: "sallyport_audit_events_total", dimensions: [("outcome", "removed_unshipped")])
   /// Work that has to wait until the sources have told everything.
   private var held: [@Sendable (AuditWriter) -> Void] = []
 
@@ -272,6 +283,12 @@ private final class AuditLoop: @unchecked Sendable {
     metrics.dropped += dropped
     writtenCounter.increment(by: metrics.written - counted.written)
     droppedCounter.increment(by: metrics.dropped - counted.dropped)
+    if metrics.lostUnshipped > counted.lostUnshipped {
+      unshippedCounter.increment(by: metrics.lostUnshipped - counted.lostUnshipped)
+      logger.error(
+        "records were removed before the Auth Service had them",
+        metadata: ["count": "\(metrics.lostUnshipped - counted.lostUnshipped)"])
+    }
     counted = metrics
     inbox.publish(.init(metrics: metrics, head: writer.head, failure: writer.failure))
   }

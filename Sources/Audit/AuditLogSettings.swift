@@ -1,7 +1,9 @@
 /// Bounds of the audit log's files and memory.
 public struct AuditLogSettings: Sendable {
-  /// Bytes after which a file is rotated away; it also is when the UTC day changes.
+  /// Bytes after which a file is rotated away.
   public var maximumSize = 100 << 20
+  /// Whether it also is when the UTC day changes.
+  var rotatesDaily = true
   /// Rotated files that are kept.
   public var maximumFiles = 30
   /// Bytes of records that wait in memory while the file cannot be written.

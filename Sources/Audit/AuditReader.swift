@@ -42,6 +42,8 @@ public struct AuditCursor: Sendable, Equatable, CustomStringConvertible {
 /// One answer of a search: records as they are stored, one line each, and where to go on.
 public struct AuditPage: Sendable {
   public var lines: [String] = []
+  /// The place behind each of the lines.
+  var ends: [AuditCursor] = []
   public var next: AuditCursor
   /// Whether the log had no more records when the page was made.
   public var isAtEnd = false
@@ -54,14 +56,20 @@ public struct AuditReader: Sendable {
   /// Records and bytes of one page, and how many bytes of the log a call looks at to find them.
   static let maximumRecords = 1_000
   static let maximumPageBytes = 512 << 10
-  static let maximumScan = 32 << 20
+  public static let maximumScan = 32 << 20
   private static let chunk = 1 << 20
 
   /// - Parameter path: of the current file, as `AuditLog` was given it.
   public init(path: String) { files = AuditFiles(path: path) }
 
+  init(_ files: AuditFiles) { self.files = files }
+
   /// Records that match `query`, from `cursor` or the oldest one on.
-  public func page(_ query: AuditQuery, from cursor: AuditCursor?, limit: Int) throws -> AuditPage {
+  ///
+  /// - Parameter scan: bytes of the log to look at, about.
+  public func page(
+    _ query: AuditQuery, from cursor: AuditCursor?, limit: Int, scan: Int = maximumScan
+  ) throws -> AuditPage {
     let filter = LineFilter(query)
     let all = try files.all()
     var page = AuditPage(next: cursor ?? AuditCursor(file: all.first?.firstSequence ?? 0, offset: 0))
@@ -70,7 +78,7 @@ public struct AuditReader: Sendable {
       page.isAtEnd = true
       return page
     }
-    var budget = Self.maximumScan
+    var budget = scan
     for index in start..<all.count {
       let (first, path) = all[index]
       let isResumed = cursor?.file == first
@@ -152,6 +160,7 @@ public struct AuditReader: Sendable {
                 return true
               }
               page.lines.append(String(decoding: line, as: UTF8.self))
+              page.ends.append(AuditCursor(file: first, offset: position + line.count + 1))
               bytes += line.count
             }
             position += line.count + 1

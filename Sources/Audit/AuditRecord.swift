@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import TextForms
 
 /// The parts of a stored line that tie it to its neighbours: `{"seq":N,` at its start and `"prev":"HEX"}` at its end,
 /// HEX being the SHA-256 of the line before, without its line end.
@@ -29,6 +30,16 @@ enum AuditRecord {
     return nil
   }
 
+  /// The name of the event of a record, which stands right behind its number.
+  static func event(_ line: UnsafeRawBufferPointer) -> Slice<UnsafeRawBufferPointer>? {
+    guard let comma = line.firstIndex(of: UInt8(ascii: ",")) else { return nil }
+    let key = Array("\"event\":\"".utf8)
+    let rest = line[(comma + 1)...]
+    guard rest.starts(with: key) else { return nil }
+    let name = rest.dropFirst(key.count)
+    return name.firstIndex(of: UInt8(ascii: "\"")).map { name[..<$0] }
+  }
+
   /// The digest of the line before, in hex, if the line ends like a record.
   static func previous(_ line: UnsafeRawBufferPointer) -> String? {
     guard line.count > suffixLength else { return nil }
@@ -38,16 +49,9 @@ enum AuditRecord {
     return String(decoding: suffix.dropFirst(link.count).dropLast(2), as: UTF8.self)
   }
 
-  static func hex(_ digest: [UInt8]) -> String {
-    var text = JSONText()
-    for byte in digest { text.hex(byte) }
-    return String(decoding: text.bytes, as: UTF8.self)
-  }
-
   static func digest(hex: String) -> [UInt8]? {
-    let digits = hex.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
-    guard digits.count == 2 * digestLength, hex.utf8.count == digits.count else { return nil }
-    return stride(from: 0, to: digits.count, by: 2).map { UInt8(truncatingIfNeeded: digits[$0] << 4 | digits[$0 + 1]) }
+    guard let digest = Hex.decode(hex), digest.count == digestLength else { return nil }
+    return digest
   }
 }
 
@@ -58,5 +62,19 @@ public struct AuditHead: Sendable, Equatable {
   /// SHA-256 of its line.
   public internal(set) var digest: [UInt8]
 
-  static let origin = AuditHead(sequence: 0, digest: AuditRecord.origin)
+  /// The place before the first record.
+  public static let origin = AuditHead(sequence: 0, digest: AuditRecord.origin)
+
+  init(sequence: Int, digest: [UInt8]) {
+    self.sequence = sequence
+    self.digest = digest
+  }
+
+  /// A place as another host names it; `nil` if it is none.
+  public init?(sequence: Int, digestHex: String) {
+    guard sequence >= 0, let digest = AuditRecord.digest(hex: digestHex) else { return nil }
+    self.init(sequence: sequence, digest: digest)
+  }
+
+  public var digestHex: String { Hex.encode(digest) }
 }

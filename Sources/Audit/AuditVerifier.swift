@@ -1,4 +1,5 @@
 import Foundation
+import TextForms
 
 /// What checking a log's chain found.
 public struct AuditVerification: Sendable, Equatable {
@@ -75,7 +76,7 @@ public struct AuditVerifier: Sendable {
           sequence > head.sequence + 1
             ? "\(file): records \(head.sequence + 1) to \(sequence - 1) are missing"
             : "\(file): record \(sequence) follows record \(head.sequence)")
-      } else if previous != AuditRecord.hex(head.digest) {
+      } else if previous != Hex.encode(head.digest) {
         complain("\(file): record \(head.sequence) was changed after it was written")
       }
       head = AuditHead(sequence: sequence, digest: AuditRecord.digest(line))

@@ -14,6 +14,9 @@ public final class AuditWriter {
   private var storedHead: AuditHead
   private var headStoredAt: time_t = 0
   private var droppedCount = 0
+  private let files: AuditFiles
+  private(set) var sessions: OpenSessions
+  private var sinceCheckpoint = 0
 
   /// What the last attempt to write failed with.
   private(set) var failure: AuditError?
@@ -26,11 +29,15 @@ public final class AuditWriter {
 
   init(_ files: AuditFiles, settings: AuditLogSettings) throws {
     self.settings = settings
+    self.files = files
     (file, head) = try AuditFile.open(files, settings: settings)
     storedHead = head
+    sessions = try OpenSessions.load(files)
     text.bytes.reserveCapacity(2 * Self.batch)
     report(file.recovery)
+    endKilledSessions()
     flush()
+    checkpoint()
     if let failure { throw failure }
   }
 
@@ -75,7 +82,11 @@ public final class AuditWriter {
     for byte in head.digest { text.hex(byte) }
     text.append("\"}")
     head.sequence += 1
-    head.digest = text.bytes.withUnsafeBytes { AuditRecord.digest(UnsafeRawBufferPointer(rebasing: $0[start...])) }
+    text.bytes.withUnsafeBytes { bytes in
+      let line = UnsafeRawBufferPointer(rebasing: bytes[start...])
+      head.digest = AuditRecord.digest(line)
+      if event == OpenSessions.startEvent || event == OpenSessions.endEvent { sessions.note(line) }
+    }
     text.append("\n")
     metrics.written += 1
     if text.bytes.count - written >= Self.batch, failure == nil { flush() }
@@ -114,6 +125,21 @@ public final class AuditWriter {
     }
   }
 
+  /// Sessions that were open when the process was killed have no end on record: they get it now.
+  private func endKilledSessions() {
+    for start in sessions.records {
+      start.withUnsafeBytes { line in
+        guard let (fields, started) = OpenSessions.fields(ofStart: line) else { return }
+        writeOwn(OpenSessions.endEvent, code: "TDB01I") { text in
+          text.fields(fields)
+          text.field("session_start", started)
+          text.field("reason", "service_killed")
+          text.field("message", "the service was killed or lost power: the session ended before this start of it")
+        }
+      }
+    }
+  }
+
   private func writeOwn(_ event: String, code: String, _ fields: (inout JSONText) -> Void) {
     write(event, code: code, at: RecordClock.now(), fields)
   }
@@ -128,6 +154,7 @@ public final class AuditWriter {
       }
       written += count
       metrics.bytes += count
+      sinceCheckpoint += count
       note(errno)
       guard errno == 0 else { return }
     }
@@ -172,12 +199,34 @@ public final class AuditWriter {
   private func maintain() {
     let now = time(nil)
     do {
-      if try file.rotateIfDue(head: head, now: now) { file.store(head) }
+      if try file.rotateIfDue(head: head, now: now) {
+        file.store(head)
+        checkpoint()
+      }
     } catch {
       metrics.failures += 1
       failure = error as? AuditError ?? AuditError("\(error)")
     }
+    if sinceCheckpoint >= OpenSessions.checkpointInterval { checkpoint() }
     if head != storedHead, now - headStoredAt >= Self.headInterval { storeHead(now) }
+    reportUnshipped()
+  }
+
+  /// With nothing waiting: what is noted has to be what the file holds.
+  private func checkpoint() {
+    guard written == text.bytes.count, sessions.storeCheckpoint(files.open, at: file.end) else { return }
+    sinceCheckpoint = 0
+  }
+
+  private func reportUnshipped() {
+    guard file.lostUnshipped > metrics.lostUnshipped else { return }
+    metrics.lostUnshipped = file.lostUnshipped
+    // The whole sum: an earlier record of it may be among what is removed next.
+    writeOwn("audit.unshipped", code: "SPA04W") {
+      $0.field("message", "the oldest records were removed before the Auth Service had them; so many since the start")
+      $0.field("count", metrics.lostUnshipped)
+    }
+    flush()
   }
 
   private func storeHead(_ now: time_t) {
@@ -197,6 +246,8 @@ public struct AuditMetrics: Sendable, Equatable {
   public internal(set) var dropped = 0
   public internal(set) var bytes = 0
   public internal(set) var syncs = 0
+  /// Records that rotation removed before the Auth Service had them.
+  public internal(set) var lostUnshipped = 0
   /// Attempts to write, sync or rotate that failed.
   public internal(set) var failures = 0
 }

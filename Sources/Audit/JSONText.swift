@@ -115,6 +115,20 @@ public struct JSONText: Sendable {
     byte >= 0x20 && byte < 0x7f && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
   }
 
+  /// Whether `line` has nothing in it that `JSONText` would have escaped for the sake of terminals and line readers.
+  public static func isPrintable(_ line: UnsafeRawBufferPointer) -> Bool {
+    var position = 0
+    while position < line.count {
+      if line[position] >= 0x20, line[position] < 0x7f {
+        position += 1
+      } else {
+        guard let (scalar, length) = scalar(line, at: position), !isDeceptive(scalar) else { return false }
+        position += length
+      }
+    }
+    return true
+  }
+
   /// Appends what stands at `position` and is not plain ASCII; returns its length in bytes.
   private mutating func special(_ text: UnsafeRawBufferPointer, at position: Int) -> Int {
     let byte = text[position]

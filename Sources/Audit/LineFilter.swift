@@ -60,7 +60,7 @@ struct LineFilter {
 
   // MARK: Bytes
 
-  private static let timeKey = Array("\"time\":\"".utf8)
+  static let timeKey = Array("\"time\":\"".utf8)
   private static let queryKey = Array("\"db_query\":\"".utf8)
   private static let parseKey = Array("\"query\":\"".utf8)
 
@@ -78,14 +78,14 @@ struct LineFilter {
   }
 
   /// The bytes between the quotes behind `key`.
-  private static func value(of key: [UInt8], in line: UnsafeRawBufferPointer) -> Slice<UnsafeRawBufferPointer>? {
+  static func value(of key: [UInt8], in line: UnsafeRawBufferPointer) -> Slice<UnsafeRawBufferPointer>? {
     guard let start = position(of: key, in: line).map({ $0 + key.count }) else { return nil }
     var end = start
     while end < line.count, line[end] != UInt8(ascii: "\"") { end += line[end] == UInt8(ascii: "\\") ? 2 : 1 }
     return line[start..<min(end, line.count)]
   }
 
-  private static func position(of needle: [UInt8], in line: UnsafeRawBufferPointer) -> Int? {
+  static func position(of needle: [UInt8], in line: UnsafeRawBufferPointer) -> Int? {
     guard let first = needle.first, let base = line.baseAddress else { return nil }
     var position = 0
     while position + needle.count <= line.count {

@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import PKI
 import Secrets
+import StateStore
 
 /// The HTTPS API's server side, behind the gateway on a private Unix socket.
 ///
@@ -13,14 +14,14 @@ import Secrets
 public struct APIServer: Sendable {
   private let auth: AuthServer
   private let peers: PeerRegistry
-  private let spellings: DatabaseSpellings
+  private let knowledge: DatabaseKnowledge
   private let socketPath: String
 
   /// - Parameter socketPath: in a directory that only this user can enter.
-  public init(auth: AuthServer, peers: PeerRegistry, spellings: @escaping DatabaseSpellings, socketPath: String) {
+  public init(auth: AuthServer, peers: PeerRegistry, knowledge: DatabaseKnowledge, socketPath: String) {
     self.auth = auth
     self.peers = peers
-    self.spellings = spellings
+    self.knowledge = knowledge
     self.socketPath = socketPath
   }
 
@@ -42,10 +43,14 @@ public struct APIServer: Sendable {
     router.add(middleware: CallerMiddleware(peers: peers, auth: auth))
     PublicRoutes(auth: auth).add(to: router)
     HostRoutes(auth: auth).add(to: router)
-    DatabaseRoutes(auth: auth, spellings: spellings).add(to: router)
+    IAMRoutes(auth: auth).add(to: router)
+    DatabaseRoutes(auth: auth, spellings: knowledge.spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
-    LockRoutes(auth: auth).add(to: router)
+    ResourceRoutes(auth: auth, knowledge: knowledge).add(to: router)
+    AuthorityRoutes(auth: auth).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
+    ShippingRoutes(auth: auth).add(to: router)
+    SessionRoutes(auth: auth).add(to: router)
     return router
   }
 }
@@ -140,6 +145,11 @@ private struct CallerMiddleware: RouterMiddleware {
       var context = context
       context.peer = peer
       return try await next(request, context)
+    } catch let error as StateError where error.reason == .unavailable {
+      logger.error("the cluster's state is out of reach", metadata: ["id": "\(context.id)", "error": "\(error)"])
+      let answered = AuthError.unavailable(
+        "the Auth Service cannot reach the cluster's state; try again (its log has the reason under id \(context.id))")
+      return try answer(answered.body, status: .serviceUnavailable, request, context)
     } catch let error as AuthError where error.isForCaller {
       return try answer(error.body, status: .init(code: error.status), request, context)
     } catch let error as NIOTooManyBytesError {
@@ -167,6 +177,7 @@ private struct CallerMiddleware: RouterMiddleware {
     guard let host, host.services.contains(.proxy), host.clusterName == auth.clusterName else {
       throw AuthError.forbidden("only proxies of this cluster may forward connections")
     }
+    try auth.refuseLocked(host: host.hostID)
   }
 
   private func answer(

@@ -20,12 +20,12 @@ struct AuditRoutes {
       let count = try Self.number(parameters, "limit") ?? 100
       let tail = try Self.number(parameters, "tail")
       let cursor = try parameters["cursor"].map { text in
-        guard let cursor = AuditCursor(String(text)) else {
+        guard let cursor = AuditMerge.Cursor(String(text)) else {
           throw AuthError.invalid("cursor is not one of an earlier answer")
         }
         return cursor
       }
-      let reader = AuditReader(path: auth.audit.path)
+      let reader = AuditMerge(logs(of: parameters["host"].map(String.init)))
       let page = try await read {
         if let tail { return try reader.tail(query, count: tail) }
         return try reader.page(query, from: cursor, limit: count)
@@ -35,13 +35,33 @@ struct AuditRoutes {
     }
     router.get("/v1/audit/verify") { request, context in
       _ = try context.authorized("list", on: "event", by: auth)
-      let verifier = AuditVerifier(path: auth.audit.path)
       let end = auth.audit.head
-      let result = try await read { try verifier.verify(end: end) }
-      let answer = AuditCheck(
-        files: result.files, records: result.records, first: result.first, last: result.last, problems: result.problems)
+      let logs = logs(of: nil)
+      let answer = try await read {
+        var answer = AuditCheck(files: 0, records: 0, first: nil, last: nil, problems: [])
+        for log in logs {
+          let result = try AuditVerifier(path: log.path).verify(end: log.host == nil ? end : nil)
+          answer.problems += result.problems.map { problem in log.host.map { "host \($0): \(problem)" } ?? problem }
+          if log.host == nil {
+            (answer.files, answer.records, answer.first, answer.last) = (
+              result.files, result.records, result.first, result.last
+            )
+          } else {
+            answer.hosts += 1
+            answer.hostRecords += result.records
+          }
+        }
+        answer.problems = Array(answer.problems.prefix(AuditCheck.maximumProblems))
+        return answer
+      }
       return try context.responseEncoder.encode(answer, from: request, context: context)
     }
+  }
+
+  /// This server's own log and those of the other hosts, or those of one host.
+  private func logs(of host: String?) -> [HostLog] {
+    let own = HostLog(host: nil, path: auth.audit.path)
+    return ([own] + auth.hostLogs.logs).filter { host == nil || $0.host == host }
   }
 
   private func read<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {

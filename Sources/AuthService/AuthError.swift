@@ -9,6 +9,8 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
   case notFound(String)
   case exists(String, hint: String?)
   case tooMany(String)
+  /// Something that is needed is out of reach for now.
+  case unavailable(String)
   case `internal`(String)
 
   /// The HTTP status it is answered with.
@@ -20,6 +22,7 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
     case .notFound: 404
     case .exists: 409
     case .tooMany: 429
+    case .unavailable: 503
     case .internal: 500
     }
   }
@@ -29,7 +32,8 @@ public enum AuthError: Error, Sendable, Equatable, CustomStringConvertible {
     switch self {
     case .invalid(let message, let hint), .forbidden(let message, let hint), .exists(let message, let hint):
       ErrorBody(message: message, hint: hint)
-    case .unauthenticated(let message), .notFound(let message), .tooMany(let message), .internal(let message):
+    case .unauthenticated(let message), .notFound(let message), .tooMany(let message), .unavailable(let message),
+      .internal(let message):
       ErrorBody(message: message)
     }
   }

@@ -3,9 +3,9 @@ import Audit
 import ControlAPI
 import Crypto
 import Foundation
-import GRDB
 import PKI
 import Secrets
+import StateStore
 import TextForms
 
 /// The Auth Service: who may log in, with which roles, and the certificates that say so.
@@ -16,15 +16,16 @@ public final class AuthServer: Sendable {
   public let clusterName: String
   /// Where logins, certificates and changes are recorded.
   public let audit: AuditLog
+  /// Audit logs that other hosts bring.
+  let hostLogs: HostLogs
   let state: ClusterState
   let sealed: SealedSecrets
-  let userCA: CertificateAuthority
-  let hostCA: CertificateAuthority
-  let databaseCA: CertificateAuthority
+  let authorities: AuthorityStore
   private let gate = PasswordGate()
   let joinGate = JoinGate()
-  let changes = ChangeFeed()
-  private let observer: RevisionObserver
+  let changes: ChangeFeed
+  /// Databases as they were read last.
+  let records = RecordCache()
   /// Hashes of the tokens of the configuration, and the services each is for.
   let staticTokens: [String: Set<String>]
   /// Seconds that a host's certificate is good for.
@@ -34,25 +35,32 @@ public final class AuthServer: Sendable {
 
   /// The name under which the local administrator acts; not a name that a user can have.
   static let localAdministrator = "@local-admin"
-  static let inviteLifetime: TimeInterval = 3600
+  /// Seconds that a link to sign up with is good for, unless something else is asked for.
+  static let inviteLifetime = 3600
 
   /// Opens the state in `dataDirectory`; the first start makes the authorities and the preset roles.
   ///
   /// - Parameters:
+  ///   - storage: where the state is; keys stay in `dataDirectory` either way.
   ///   - staticTokens: join tokens of the configuration and the services each is for.
   ///   - hostCertificateLifetime: seconds.
+  ///   - hostLogBounds: how much of other hosts' audit logs is kept.
   public init(
-    dataDirectory: String, clusterName: String, publicAddress: String, audit: AuditLog,
-    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400
+    dataDirectory: String, storage: StateStorage = .sqlite, clusterName: String, publicAddress: String,
+    audit: AuditLog,
+    staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400,
+    hostLogBounds: HostLogBounds = HostLogBounds()
   ) throws {
-    state = try ClusterState(dataDirectory: dataDirectory)
+    let changes = ChangeFeed()
+    self.changes = changes
+    state = try ClusterState(dataDirectory: dataDirectory, storage: storage) { changes.announce() }
     self.staticTokens = Dictionary(staticTokens.map { (OneTimeSecret.hash($0.token), $0.services) }) { $0.union($1) }
     self.hostCertificateLifetime = hostCertificateLifetime
-    observer = RevisionObserver(feed: changes)
-    state.database.add(transactionObserver: observer)
     sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
     self.publicAddress = publicAddress
     self.audit = audit
+    hostLogs = HostLogs(
+      directory: (audit.path as NSString).deletingLastPathComponent + "/hosts", bounds: hostLogBounds, audit: audit)
     let stored = try state.database.write { database -> String in
       if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") {
         return name
@@ -63,67 +71,40 @@ public final class AuthServer: Sendable {
     }
     // The name is in every certificate: it stays what it was at the first start.
     self.clusterName = stored
-    userCA = try Self.authority(.user, state, stored)
-    hostCA = try Self.authority(.host, state, stored)
-    databaseCA = try Self.authority(.database, state, stored)
-  }
-
-  private static func authority(
-    _ kind: CertificateAuthority.Kind, _ state: ClusterState, _ clusterName: String
-  ) throws -> CertificateAuthority {
-    try state.database.write { database in
-      let query = "SELECT certificate, key FROM authority WHERE kind = ?"
-      if let row = try Row.fetchOne(database, sql: query, arguments: [kind.rawValue]) {
-        let key: Data = row["key"]
-        return try CertificateAuthority(kind: kind, certificatePEM: row["certificate"], keyPEM: Secret(key))
-      }
-      let authority = try CertificateAuthority.make(kind, clusterName: clusterName)
-      try database.execute(
-        sql: "INSERT INTO authority VALUES (?, ?, ?)",
-        arguments: [kind.rawValue, try authority.certificatePEM, authority.keyPEM.withBytes { Data($0) }])
-      return authority
-    }
+    authorities = try AuthorityStore(state, sealed, clusterName: stored)
   }
 
   // MARK: Certificates
 
-  /// PEM of the CA that user certificates are under.
-  public var userCAPEM: String { get throws { try userCA.certificatePEM } }
-  /// PEM of the CA that clients trust the cluster's hosts by.
-  public var hostCAPEM: String { get throws { try hostCA.certificatePEM } }
+  /// PEM of the CAs that clients trust the cluster's hosts by.
+  public var hostCAPEM: String { get throws { try authorityCertificates.hostPEMs.joined() } }
 
   /// The CA certificates, as one who checks certificates wants them.
-  public var trustedAuthorities: TrustedAuthorities {
-    get throws {
-      let certificates = try authorityCertificates
-      return try TrustedAuthorities(userPEMs: certificates.userPEMs, hostPEMs: certificates.hostPEMs)
-    }
-  }
+  public var trustedAuthorities: TrustedAuthorities { get throws { try authorities.now.trusted } }
 
-  func authority(_ kind: CertificateAuthority.Kind) -> CertificateAuthority {
-    switch kind {
-    case .user: userCA
-    case .host: hostCA
-    case .database: databaseCA
-    }
-  }
-
-  /// A certificate for the host of the Auth Service itself, good for a year.
+  /// A certificate for the host of the Auth Service itself.
   ///
   /// - Parameter names: names and addresses that it is dialled by.
-  public func ownHostCertificate(hostID: String, names: [String]) throws -> (certificatePEM: String, keyPEM: Secret) {
+  public func ownHostCertificate(
+    hostID: String, names: [String]
+  ) throws -> (certificate: HostCertificate, keyPEM: Secret) {
     let identity = HostIdentity(
       hostID: hostID, name: clusterName, services: ServiceRole.allCases, clusterName: clusterName)
-    let (pem, key) = try hostCA.issueHost(identity, names: names, notAfter: Date() + 365 * 86_400)
-    return (pem, key.pem)
+    let authorities = try self.authorities.now
+    let validUntil = Date() + 365 * 86_400
+    let (pem, key) = try authorities[.host].active.issueHost(identity, names: names, notAfter: validUntil)
+    let certificate = HostCertificate(
+      hostID: hostID, clusterName: clusterName, certificatePEM: pem, issued: Date(), validUntil: validUntil,
+      authorities: authorities.certificates)
+    return (certificate, key.pem)
   }
 
-  /// A day's identity of the local administrator, for `tctl` on this host.
-  public func localAdministratorIdentity() throws -> (certificatePEM: String, keyPEM: Secret) {
-    let key = KeyPair.generate()
+  /// A day's certificate of the local administrator for `key`, for `tctl` on this host.
+  public func localAdministratorCertificate(for key: KeyPair) throws -> String {
     let identity = UserIdentity(username: Self.localAdministrator, roles: ["editor"], clusterName: clusterName)
     let request = try key.signingRequestPEM(commonName: Self.localAdministrator)
-    return (try userCA.issue(identity, signingRequestPEM: request, notAfter: Date() + 86_400), key.pem)
+    let issuer = try authorities.now[.user].active
+    return try issuer.issue(identity, signingRequestPEM: request, notAfter: Date() + 86_400)
   }
 
   // MARK: Identities
@@ -224,24 +205,24 @@ public final class AuthServer: Sendable {
     routed.route = DatabaseRoute(
       service: request.service, databaseUser: request.databaseUser, databaseName: request.databaseName)
     let certificate = try issue(routed, request.signingRequestPEM, identity.notValidAfter)
-    return DatabaseCertificateResponse(certificatePEM: certificate, validUntil: identity.notValidAfter)
+    return DatabaseCertificateResponse(
+      certificatePEM: certificate, validUntil: identity.notValidAfter, hostCAPEM: try hostCAPEM)
   }
 
   private func issue(_ identity: UserIdentity, _ signingRequest: String, _ notAfter: Date) throws -> String {
-    do {
-      let certificate = try userCA.issue(identity, signingRequestPEM: signingRequest, notAfter: notAfter)
-      var event = AuditEvent("cert.create", code: "TC000I")
-      event.clusterName = clusterName
-      event.user = identity.username
-      event.databaseService = identity.route?.service
-      audit.emit(event)
-      return certificate
-    } catch let error as PKIError {
-      throw AuthError.invalid(error.description)
+    let certificate = try Self.forCaller {
+      try authorities.now[.user].active.issue(identity, signingRequestPEM: signingRequest, notAfter: notAfter)
     }
+    var event = AuditEvent("cert.create", code: "TC000I")
+    event.clusterName = clusterName
+    event.user = identity.username
+    event.databaseService = identity.route?.service
+    audit.emit(event)
+    return certificate
   }
 
-  func pins() throws -> [String] { [try hostCA.pin] }
+  /// Pins of the host CAs that are trusted, that of the issuing one first.
+  func pins() throws -> [String] { try authorityCertificates.hostPEMs.map { try caPin(ofPEM: $0) } }
 
   func link(_ path: String) -> String { "https://\(publicAddress)\(path)" }
 }
@@ -262,6 +243,8 @@ enum OneTimeSecret {
 extension AuthServer {
   /// Whether `dataDirectory` holds a cluster's state already.
   public static func hasState(in dataDirectory: String) -> Bool {
-    FileManager.default.fileExists(atPath: ClusterState.path(in: dataDirectory))
+    [ClusterState.path(in: dataDirectory), SealedSecrets.path(in: dataDirectory)].contains {
+      FileManager.default.fileExists(atPath: $0)
+    }
   }
 }

@@ -2,10 +2,6 @@ import AccessControl
 import ControlAPI
 import Hummingbird
 
-/// How roles may write a user of a database.
-public typealias DatabaseSpellings =
-  @Sendable (_ user: String, _ database: DatabaseRecord) -> DatabaseUserSpellings
-
 /// What a logged-in user may call: the databases, and certificates for them.
 struct DatabaseRoutes {
   let auth: AuthServer
@@ -16,8 +12,12 @@ struct DatabaseRoutes {
       let identity = try context.identity()
       let checker = try auth.checker(for: identity)
       let seesAll = checker.allows("list", on: "db")
-      let visible = try auth.databases().filter { seesAll || checker.canSee(labels: $0.labels) }.map {
-        listing($0, checker)
+      // Roles look at labels alone, and many databases have the same.
+      var known: [[String: String]: Visibility] = [:]
+      let visible = try auth.databases().compactMap { database -> DatabaseListing? in
+        let visibility = known[database.labels] ?? Visibility(database.labels, checker, seesAll: seesAll)
+        known[database.labels] = visibility
+        return visibility.isVisible ? listing(database, visibility) : nil
       }
       return try context.responseEncoder.encode(visible, from: request, context: context)
     }
@@ -31,11 +31,23 @@ struct DatabaseRoutes {
     }
   }
 
-  private func listing(_ database: DatabaseRecord, _ checker: AccessChecker) -> DatabaseListing {
+  /// What a caller's roles say of all databases with the same labels.
+  private struct Visibility {
+    let isVisible: Bool
+    let users: [String]
+    let names: [String]
+
+    init(_ labels: [String: String], _ checker: AccessChecker, seesAll: Bool) {
+      isVisible = seesAll || checker.canSee(labels: labels)
+      users = isVisible ? checker.allowedUsers(labels: labels) : []
+      names = isVisible ? checker.allowedNames(labels: labels) : []
+    }
+  }
+
+  private func listing(_ database: DatabaseRecord, _ visibility: Visibility) -> DatabaseListing {
     DatabaseListing(
       name: database.name, description: database.description, protocol: database.protocol, uri: database.uri,
-      labels: database.labels, allowedUsers: checker.allowedUsers(labels: database.labels),
-      allowedNames: checker.allowedNames(labels: database.labels))
+      labels: database.labels, allowedUsers: visibility.users, allowedNames: visibility.names, origin: database.origin)
   }
 
   /// Refuses early what the Database Service would refuse at the login; that one decides again.

@@ -21,16 +21,18 @@ struct HostRoutes {
       return try context.responseEncoder.encode(auth.renew(host, body), from: request, context: context)
     }
     router.get("/v1/snapshot") { request, context in
-      _ = try context.host(auth)
+      let host = try context.host(auth)
       let after = request.uri.queryParameters.get("after", as: Int64.self) ?? 0
       let wait = request.uri.queryParameters.get("wait", as: Double.self) ?? 0
       let snapshot = try await auth.snapshot(after: after, waiting: max(0, min(wait, Self.longestWait)))
+      // A lock that came while it waited: this is how the host hears of it.
+      try auth.refuseLocked(host: host.hostID)
       return try context.responseEncoder.encode(snapshot, from: request, context: context)
     }
     router.post("/v1/hosts/heartbeat") { request, context -> HTTPResponse.Status in
       let host = try context.host(auth)
       let body = try await request.decode(as: HostHeartbeat.self, context: context)
-      try auth.heartbeat(body, of: host.hostID, services: host.services)
+      try auth.heartbeat(body, of: host)
       return .noContent
     }
     router.delete("/v1/hosts/heartbeat") { _, context -> HTTPResponse.Status in
@@ -51,6 +53,7 @@ extension CallContext {
       guard identity.clusterName == auth.clusterName else {
         throw AuthError.unauthenticated("the host certificate is of another cluster")
       }
+      try auth.refuseLocked(host: identity.hostID)
       return identity
     } catch let error as PKIError {
       throw AuthError.unauthenticated(error.description)

@@ -2,8 +2,8 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
 import PKI
+import StateStore
 
 /// Hosts that joined: their certificates, what they offer, and the snapshot they decide by.
 extension AuthServer {
@@ -13,30 +13,64 @@ extension AuthServer {
 
   /// Makes a host a member: checks the token, decides every field of the certificate.
   public func join(_ request: JoinRequest, from address: String) throws -> HostCertificate {
-    var event = AuditEvent("instance.join", code: "TJ002I")
-    event.clientAddress = address
-    event.name = request.hostName
+    var event = joinEvent(of: request, from: address)
     do {
       let certificate = try admit(request, from: address)
-      event.success = true
-      event.message = "host \(certificate.hostID) joined for \(request.services.joined(separator: ", "))"
-      audit.emit(event)
+      record(certificate, of: request, &event)
       return certificate
     } catch {
-      event.code = "TJ002W"
-      event.success = false
-      event.message = "\(error)"
-      audit.emit(event)
+      record(error, &event)
       throw error
     }
   }
 
-  private func admit(_ request: JoinRequest, from address: String) throws -> HostCertificate {
-    try joinGate.enter(address)
+  /// As `join(_:from:)` does: records what comes of `admit`, which may add to the record.
+  func recordingJoin(
+    of request: JoinRequest, from address: String, _ admit: (inout AuditEvent) async throws -> HostCertificate
+  ) async throws -> HostCertificate {
+    var event = joinEvent(of: request, from: address)
+    do {
+      let certificate = try await admit(&event)
+      record(certificate, of: request, &event)
+      return certificate
+    } catch {
+      record(error, &event)
+      throw error
+    }
+  }
+
+  private func joinEvent(of request: JoinRequest, from address: String) -> AuditEvent {
+    var event = AuditEvent("instance.join", code: "TJ002I")
+    event.clientAddress = address
+    event.name = request.hostName
+    return event
+  }
+
+  private func record(_ certificate: HostCertificate, of request: JoinRequest, _ event: inout AuditEvent) {
+    event.success = true
+    event.message = "host \(certificate.hostID) joined for \(request.services.joined(separator: ", "))"
+    audit.emit(event)
+  }
+
+  private func record(_ failure: any Error, _ event: inout AuditEvent) {
+    event.code = "TJ002W"
+    event.success = false
+    event.message = "\(failure)"
+    audit.emit(event)
+  }
+
+  /// The services that a host wants to join for.
+  static func services(of request: JoinRequest) throws -> [ServiceRole] {
     let services = request.services.compactMap(ServiceRole.init(rawValue:))
     guard !services.isEmpty, services.count == request.services.count, !services.contains(.auth) else {
       throw AuthError.invalid("a host joins for proxy, db or both")
     }
+    return services
+  }
+
+  private func admit(_ request: JoinRequest, from address: String) throws -> HostCertificate {
+    try joinGate.enter(address)
+    let services = try Self.services(of: request)
     guard try tokenAllows(request.token, services) else {
       joinGate.refused(address)
       // One answer for unknown, expired and foreign tokens: a guess learns nothing.
@@ -44,6 +78,11 @@ extension AuthServer {
         "the join token is not valid for this; make one with 'tctl tokens add --type=\(request.services.joined(separator: ","))'"
       )
     }
+    return try makeMember(request, services)
+  }
+
+  /// The certificate of a host that has proved that it may join.
+  func makeMember(_ request: JoinRequest, _ services: [ServiceRole]) throws -> HostCertificate {
     guard Role.isValidName(request.hostName) else { throw AuthError.invalid("the host's name is not a valid name") }
     let identity = HostIdentity(
       hostID: UUID().uuidString.lowercased(), name: request.hostName, services: services, clusterName: clusterName)
@@ -77,29 +116,22 @@ extension AuthServer {
         "the proxy's public names must be host names or IP addresses, at most \(Self.maximumNames)")
     }
     let validUntil = Date(timeIntervalSince1970: (Date().timeIntervalSince1970 + hostCertificateLifetime).rounded())
-    do {
-      let certificate = try hostCA.issueHost(
+    let authorities = try self.authorities.now
+    let certificate = try Self.forCaller {
+      try authorities[.host].active.issueHost(
         identity, names: names, signingRequestPEM: signingRequestPEM, notAfter: validUntil)
-      return HostCertificate(
-        hostID: identity.hostID, clusterName: clusterName, certificatePEM: certificate, issued: Date(),
-        validUntil: validUntil,
-        authorities: try authorityCertificates)
-    } catch let error as PKIError {
-      throw AuthError.invalid(error.description)
     }
+    return HostCertificate(
+      hostID: identity.hostID, clusterName: clusterName, certificatePEM: certificate, issued: Date(),
+      validUntil: validUntil, authorities: authorities.certificates)
   }
 
-  private static func isHostName(_ name: String) -> Bool {
+  static func isHostName(_ name: String) -> Bool {
     !name.isEmpty && name.utf8.count <= 253
       && name.utf8.allSatisfy { byte in
         (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
           || ".-_:".utf8.contains(byte)
       }
-  }
-
-  /// The CA certificates in force.
-  public var authorityCertificates: AuthorityCertificates {
-    get throws { AuthorityCertificates(userPEMs: [try userCAPEM], hostPEMs: [try hostCAPEM]) }
   }
 
   // MARK: Snapshot
@@ -139,10 +171,11 @@ extension AuthServer {
       ClusterSnapshot(
         revision: try state.revision(database), clusterName: clusterName, authorities: authorities,
         roles: try Self.roles(in: database),
-        users: try Row.fetchAll(database, sql: "SELECT * FROM user ORDER BY name").map {
+        users: try Row.fetchAll(database, sql: "SELECT * FROM cluster_user ORDER BY name").map {
           try StoredUser(row: $0).listing
         },
-        proxies: try Self.proxies(in: database), locks: try Self.locks(in: database))
+        proxies: try Self.proxies(in: database), locks: try Self.locks(in: database),
+        databases: try Self.servableDatabases(in: database))
     }
   }
 
@@ -151,7 +184,8 @@ extension AuthServer {
   private static let maximumDatabases = 10_000
 
   /// Enters what a host offers, for `HostHeartbeat.lifetime` seconds.
-  public func heartbeat(_ beat: HostHeartbeat, of hostID: String, services: [ServiceRole]) throws {
+  public func heartbeat(_ beat: HostHeartbeat, of host: HostIdentity) throws {
+    let (hostID, services) = (host.hostID, host.services)
     guard beat.databases.count <= Self.maximumDatabases else {
       throw AuthError.invalid("a host serves at most \(Self.maximumDatabases) databases")
     }
@@ -168,8 +202,12 @@ extension AuthServer {
       try database.execute(sql: "DELETE FROM host_database WHERE expires <= ? OR host = ?", arguments: [now, hostID])
       for (name, json) in records {
         try database.execute(
-          sql: "INSERT OR REPLACE INTO host_database VALUES (?, ?, ?, ?)", arguments: [hostID, name, json, expires])
+          sql: """
+            INSERT INTO host_database VALUES (?, ?, ?, ?)
+            ON CONFLICT (host, name) DO UPDATE SET json = excluded.json, expires = excluded.expires
+            """, arguments: [hostID, name, json, expires])
       }
+      try Self.enter(host, version: beat.version, now: now, in: database)
       try Self.enterProxy(beat.proxyAddress, of: hostID, now: now, expires: expires, in: database)
     }
   }
@@ -186,9 +224,12 @@ extension AuthServer {
     let known = try Row.fetchOne(
       database, sql: "SELECT address, expires FROM host_proxy WHERE host = ?", arguments: [hostID])
     let refreshAt = expires - Double(HostHeartbeat.lifetime) / 2
-    if let known, known["address"] == address, known["expires"] > refreshAt { return }
+    if let known, try known["address"] == address, try known["expires"] > refreshAt { return }
     try database.execute(
-      sql: "INSERT OR REPLACE INTO host_proxy VALUES (?, ?, ?)", arguments: [hostID, address, expires])
+      sql: """
+        INSERT INTO host_proxy VALUES (?, ?, ?)
+        ON CONFLICT (host) DO UPDATE SET address = excluded.address, expires = excluded.expires
+        """, arguments: [hostID, address, expires])
   }
 
   /// The host is leaving in good order.
@@ -199,13 +240,23 @@ extension AuthServer {
     }
   }
 
+  /// IDs of the hosts that offer databases now.
+  func liveHosts() throws -> Set<String> {
+    let hosts = try state.database.read { database in
+      try String.fetchAll(
+        database, sql: "SELECT DISTINCT host FROM host_database WHERE expires > ?",
+        arguments: [Date().timeIntervalSince1970])
+    }
+    return Set(hosts)
+  }
+
   /// All databases that hosts offer now, each name once.
   func databases() throws -> [DatabaseRecord] {
     let texts = try state.database.read { database in
       try String.fetchAll(
-        database, sql: "SELECT json FROM host_database WHERE expires > ? GROUP BY name ORDER BY name",
+        database, sql: "SELECT min(json) FROM host_database WHERE expires > ? GROUP BY name ORDER BY name",
         arguments: [Date().timeIntervalSince1970])
     }
-    return try texts.map { try JSONDecoder.api.decode(DatabaseRecord.self, from: Data($0.utf8)) }
+    return try records.read(texts)
   }
 }

@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 /// Locks: made, listed, removed, and applied to who calls.
 extension AuthServer {
@@ -14,7 +14,7 @@ extension AuthServer {
 
   static func locks(in database: Database) throws -> [Lock] {
     try Row.fetchAll(database, sql: "SELECT name, json FROM lock ORDER BY name").map { row in
-      let (name, json): (String, String) = (row["name"], row["json"])
+      let (name, json): (String, String) = try (row["name"], row["json"])
       do {
         return try JSONDecoder().decode(Lock.self, from: Data(json.utf8))
       } catch {
@@ -25,32 +25,35 @@ extension AuthServer {
     }.filter { !$0.isOver() }
   }
 
-  /// Makes a lock, or replaces it with `force`.
-  func putLock(_ request: LockRequest, by actor: String) throws -> LockResponse {
-    let lock = request.lock
-    do {
-      try lock.validate()
-    } catch let error as RoleError {
-      throw AuthError.invalid(error.description)
-    }
+  /// Makes a lock, or replaces one.
+  func putLock(_ request: ResourceRequest<Lock>, by actor: String) throws -> ResourceResponse {
+    try request.validate()
+    let lock = request.stored
     guard !lock.isOver() else { throw AuthError.invalid("the lock would be over already", hint: "choose a later end") }
-    let name = lock.metadata.name
+    let name = lock.name
     let json = String(decoding: try JSONEncoder().encode(lock), as: UTF8.self)
-    let exists = try state.database.write { database in
+    let replaced = try state.database.write { database in
       let now = Date().timeIntervalSince1970
       try database.execute(sql: "DELETE FROM lock WHERE expires <= ?", arguments: [now])
-      let exists = try String.fetchOne(database, sql: "SELECT name FROM lock WHERE name = ?", arguments: [name]) != nil
-      guard !exists || request.force else {
-        throw AuthError.exists("lock '\(name)' already exists", hint: "replace it with 'tctl create --force'")
+      let present = try String.fetchOne(database, sql: "SELECT json FROM lock WHERE name = ?", arguments: [name])
+      let replaced = try request.check(exists: present != nil) {
+        try? present.map { try JSONDecoder().decode(Lock.self, from: Data($0.utf8)) }
       }
       let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM lock") ?? 0
-      guard exists || count < Self.maximumLocks else {
+      guard replaced || count < Self.maximumLocks else {
         throw AuthError.invalid("there are \(count) locks already", hint: "lock a role instead of many users")
       }
       try database.execute(
-        sql: "INSERT OR REPLACE INTO lock VALUES (?, ?, ?)",
-        arguments: [name, json, lock.expires?.timeIntervalSince1970])
-      return exists
+        sql: """
+          INSERT INTO lock VALUES (?, ?, ?)
+          ON CONFLICT (name) DO UPDATE SET json = excluded.json, expires = excluded.expires
+          """, arguments: [name, json, lock.expires?.timeIntervalSince1970])
+      if let host = lock.spec.target.serverID, lock.hits(host: host) {
+        // It can no longer report: what it offered must not stay until it runs out.
+        try database.execute(sql: "DELETE FROM host_database WHERE host = ?", arguments: [host])
+        try database.execute(sql: "DELETE FROM host_proxy WHERE host = ?", arguments: [host])
+      }
+      return replaced
     }
     var event = AuditEvent("lock.created", code: "TLK00I")
     event.clusterName = clusterName
@@ -60,7 +63,7 @@ extension AuthServer {
     event.extra = [("target", .pairs(lock.spec.target.fields))]
     if let expires = lock.spec.expires { event.extra.append(("expires", .text(expires))) }
     audit.emit(event)
-    return LockResponse(replaced: exists)
+    return ResourceResponse(name: name, replaced: replaced)
   }
 
   func removeLock(_ name: String, by actor: String) throws {

@@ -2,7 +2,7 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
+import StateStore
 
 extension AuthServer {
   // MARK: Roles
@@ -24,24 +24,19 @@ extension AuthServer {
     }
   }
 
-  /// Makes a role, or replaces it with `force`.
-  func putRole(_ request: RoleRequest, by actor: String) throws -> RoleResponse {
-    do {
-      try request.role.validate()
-    } catch let error as RoleError {
-      throw AuthError.invalid(error.description)
+  /// Makes a role, or replaces one.
+  func putRole(_ request: ResourceRequest<Role>, by actor: String) throws -> ResourceResponse {
+    try request.validate()
+    let name = request.resource.name
+    let replaced = try state.database.write { database in
+      let present = try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name])
+      // One that cannot be read any more is there to be replaced.
+      let replaced = try request.check(exists: present != nil) { try? present.map(Self.role) }
+      try Self.store(request.stored, in: database)
+      return replaced
     }
-    let name = request.role.metadata.name
-    let exists = try state.database.write { database in
-      let exists = try String.fetchOne(database, sql: "SELECT name FROM role WHERE name = ?", arguments: [name]) != nil
-      guard !exists || request.force else {
-        throw AuthError.exists("role '\(name)' already exists", hint: "replace it with 'tctl create --force'")
-      }
-      try Self.store(request.role, in: database)
-      return exists
-    }
-    emit(exists ? "role.updated" : "role.created", exists ? "T9002I" : "T9000I", name: name, by: actor)
-    return RoleResponse(replaced: exists)
+    emit(replaced ? "role.updated" : "role.created", replaced ? "T9002I" : "T9000I", name: name, by: actor)
+    return ResourceResponse(name: name, replaced: replaced)
   }
 
   func removeRole(_ name: String, by actor: String) throws {
@@ -68,7 +63,7 @@ extension AuthServer {
 
   /// Roles are checked again when they are read: a later version may refuse what an earlier one took.
   private static func role(_ row: Row) throws -> Role {
-    let (name, json): (String, String) = (row["name"], row["json"])
+    let (name, json): (String, String) = try (row["name"], row["json"])
     do {
       return try JSONDecoder().decode(Role.self, from: Data(json.utf8))
     } catch {
@@ -103,20 +98,9 @@ extension AuthServer {
     return TokenListing(token: secret, id: String(hash.prefix(12)), roles: request.roles, expires: expires)
   }
 
-  func tokens() throws -> [TokenListing] {
-    try state.database.read { database in
-      let query = "SELECT * FROM token WHERE expires > ? ORDER BY expires"
-      return try Row.fetchAll(database, sql: query, arguments: [Date().timeIntervalSince1970]).map { row in
-        let (hash, roles, expires): (String, String, Double) = (row["hash"], row["roles"], row["expires"])
-        return TokenListing(
-          token: nil, id: String(hash.prefix(12)), roles: roles.split(separator: ",").map(String.init),
-          expires: Date(timeIntervalSince1970: expires))
-      }
-    }
-  }
-
   /// Removes by the id that lists show, or by the token itself.
   func removeToken(_ name: String, by actor: String) throws {
+    if try removeIAMToken(name, by: actor) { return }
     guard name.utf8.count >= 12 else { throw AuthError.notFound("no such token; see 'tctl tokens ls'") }
     try state.database.write { database in
       try database.execute(

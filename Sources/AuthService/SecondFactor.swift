@@ -1,8 +1,8 @@
 import AccessControl
 import ControlAPI
 import Foundation
-import GRDB
 import Secrets
+import StateStore
 
 /// What became of the second half of a login.
 enum SecondFactorVerdict {
@@ -23,10 +23,13 @@ extension AuthServer {
       if let mode {
         try Self.storePreference(mode, origin: "config-file", in: database)
       } else if try Self.preference(in: database).origin == "config-file" {
-        try database.execute(
-          sql: "DELETE FROM setting WHERE name IN (?, ?)", arguments: [Self.modeName, Self.originName])
+        try Self.forgetPreference(in: database)
       }
     }
+  }
+
+  private static func forgetPreference(in database: Database) throws {
+    try database.execute(sql: "DELETE FROM setting WHERE name IN (?, ?)", arguments: [modeName, originName])
   }
 
   func authPreference() throws -> AuthPreference {
@@ -34,22 +37,38 @@ extension AuthServer {
     return AuthPreference(secondFactor: mode, origin: origin)
   }
 
-  func putAuthPreference(_ request: AuthPreferenceRequest, by actor: String) throws {
-    guard request.preference.kind == AuthPreference.kind, ["local", nil].contains(request.preference.spec.type) else {
-      throw AuthError.invalid("this is not a cluster_auth_preference of type local")
-    }
+  /// - Returns: without `replaced`, since there always is one.
+  func putAuthPreference(_ request: ResourceRequest<AuthPreference>, by actor: String) throws -> ResourceResponse {
+    try request.validate()
     try state.database.write { database in
-      let origin = try Self.preference(in: database).origin
-      guard request.force || origin != "config-file" else {
-        throw AuthError.exists(
-          "second_factor is set in teleport.yaml, under auth_service.authentication",
-          hint: "change it there, or overrule it until the next start with 'tctl create --force'")
+      let (mode, origin) = try Self.preference(in: database)
+      switch request.condition {
+      case .absent:
+        guard origin != "config-file" else {
+          throw AuthError.exists(
+            "second_factor is set in teleport.yaml, under auth_service.authentication",
+            hint: "change it there, or overrule it until the next start with 'tctl create --force'")
+        }
+      case .any: break
+      case .unchanged: _ = try request.check(exists: true) { AuthPreference(secondFactor: mode, origin: origin) }
       }
       // What overrules the file goes with the file's own setting at the next start.
       try Self.storePreference(
-        request.preference.spec.secondFactor, origin: origin == "config-file" ? origin : "dynamic", in: database)
+        request.resource.spec.secondFactor, origin: origin == "config-file" ? origin : "dynamic", in: database)
     }
-    emit("auth_preference.update", "TCAUTH001I", name: "cluster-auth-preference", by: actor)
+    emit("auth_preference.update", "TCAUTH001I", name: AuthPreference.name, by: actor)
+    return ResourceResponse(name: AuthPreference.name, replaced: true)
+  }
+
+  /// Back to the default; what the configuration file says stays.
+  func resetAuthPreference(by actor: String) throws {
+    try state.database.write { database in
+      guard try Self.preference(in: database).origin != "config-file" else {
+        throw AuthError.invalid("second_factor is set in teleport.yaml", hint: "change it there")
+      }
+      try Self.forgetPreference(in: database)
+    }
+    emit("auth_preference.update", "TCAUTH001I", name: AuthPreference.name, by: actor)
   }
 
   var secondFactorMode: SecondFactorMode {
@@ -90,13 +109,13 @@ extension AuthServer {
       let mode = try Self.preference(in: database).mode
       guard mode != .off else { return .passed }
       let row = try Row.fetchOne(
-        database, sql: "SELECT secret, last_step FROM second_factor WHERE user = ?", arguments: [user])
-      let secret = try row.map { try sealed.openSecret($0["secret"], for: Self.owner(user)) } ?? Self.decoy
-      let step = TOTP.match(code, secret: secret, after: row?["last_step"] ?? 0)
+        database, sql: "SELECT secret, last_step FROM second_factor WHERE username = ?", arguments: [user])
+      let secret = try row.map { try sealed.openSecret(try $0["secret"], for: Self.owner(user)) } ?? Self.decoy
+      let step = TOTP.match(code, secret: secret, after: try row?["last_step"] ?? 0)
       guard row != nil else { return mode.isRequired ? .notEnrolled : .passed }
       guard spend, let step else { return .refused }
       try database.execute(
-        sql: "UPDATE second_factor SET last_step = ? WHERE user = ?", arguments: [step, user])
+        sql: "UPDATE second_factor SET last_step = ? WHERE username = ?", arguments: [step, user])
       return .passed
     }
   }
@@ -125,7 +144,7 @@ extension AuthServer {
   /// - Returns: whether there is one now. Called in the transaction that spends the link, before the link is gone.
   func enrol(_ user: String, link: String, otp: Secret?, in database: Database) throws -> Bool {
     let mode = try Self.preference(in: database).mode
-    try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [user])
+    try database.execute(sql: "DELETE FROM second_factor WHERE username = ?", arguments: [user])
     guard mode != .off, otp != nil || mode.isRequired else { return false }
     guard let otp, otp.count > 0 else {
       throw AuthError.invalid("a code of your authenticator app is needed", hint: "the cluster demands a second factor")

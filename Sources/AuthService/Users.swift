@@ -2,8 +2,8 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
 import Secrets
+import StateStore
 
 /// A user as stored.
 struct StoredUser {
@@ -22,10 +22,10 @@ struct StoredUser {
     func decode<Value: Decodable>(_ type: Value.Type, _ text: String) throws -> Value {
       try JSONDecoder().decode(type, from: Data(text.utf8))
     }
-    name = row["name"]
-    roles = try decode([String].self, row["roles"])
-    traits = try decode([String: [String]].self, row["traits"])
-    let hash: String? = row["password"]
+    name = try row["name"]
+    roles = try decode([String].self, try row["roles"])
+    traits = try decode([String: [String]].self, try row["traits"])
+    let hash: String? = try row["password"]
     password = try hash.map { try decode(PasswordHash.self, $0) }
   }
 
@@ -35,29 +35,39 @@ struct StoredUser {
 extension AuthServer {
   func user(_ name: String) throws -> StoredUser? {
     try state.database.read { database in
-      try Row.fetchOne(database, sql: "SELECT * FROM user WHERE name = ?", arguments: [name]).map(StoredUser.init)
+      try Row.fetchOne(database, sql: "SELECT * FROM cluster_user WHERE name = ?", arguments: [name]).map(
+        StoredUser.init)
     }
   }
 
   func users() throws -> [UserListing] {
     try state.database.read { database in
-      try Row.fetchAll(database, sql: "SELECT * FROM user ORDER BY name").map { try StoredUser(row: $0).listing }
+      try Row.fetchAll(database, sql: "SELECT * FROM cluster_user ORDER BY name").map {
+        try StoredUser(row: $0).listing
+      }
     }
   }
 
   /// Makes a user who sets the password through the invite.
-  func addUser(_ listing: UserListing, by actor: String) throws -> Invite {
+  ///
+  /// - Parameter lifetime: of the invite, in seconds.
+  func addUser(
+    _ listing: UserListing, lifetime: Int = AuthServer.inviteLifetime, by actor: String
+  ) throws -> Invite {
+    try Self.check(lifetime: lifetime)
     guard Role.isValidName(listing.name) else {
       throw AuthError.invalid("user name '\(listing.name)' is not valid; use letters, digits and . _ @ + -")
     }
     try check(roles: listing.roles)
     let invite = try state.database.write { database in
-      guard try Row.fetchOne(database, sql: "SELECT name FROM user WHERE name = ?", arguments: [listing.name]) == nil
+      guard
+        try Row.fetchOne(database, sql: "SELECT name FROM cluster_user WHERE name = ?", arguments: [listing.name])
+          == nil
       else {
         throw AuthError.exists("user '\(listing.name)' already exists", hint: "change it with 'tctl users update'")
       }
       try Self.store(listing, in: database)
-      return try makeInvite(for: listing.name, in: database)
+      return try makeInvite(for: listing.name, lifetime: lifetime, in: database)
     }
     emit("user.create", "T1002I", name: listing.name, by: actor)
     return invite
@@ -66,7 +76,8 @@ extension AuthServer {
   func updateUser(_ name: String, _ update: UserUpdate, by actor: String) throws -> UserListing {
     if let roles = update.roles { try check(roles: roles) }
     let listing = try state.database.write { database in
-      guard let row = try Row.fetchOne(database, sql: "SELECT * FROM user WHERE name = ?", arguments: [name]) else {
+      guard let row = try Row.fetchOne(database, sql: "SELECT * FROM cluster_user WHERE name = ?", arguments: [name])
+      else {
         throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
       }
       var listing = try StoredUser(row: row).listing
@@ -81,25 +92,28 @@ extension AuthServer {
 
   func removeUser(_ name: String, by actor: String) throws {
     try state.database.write { database in
-      try database.execute(sql: "DELETE FROM user WHERE name = ?", arguments: [name])
+      try database.execute(sql: "DELETE FROM cluster_user WHERE name = ?", arguments: [name])
       guard database.changesCount > 0 else {
         throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
       }
-      try database.execute(sql: "DELETE FROM invite WHERE user = ?", arguments: [name])
-      try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [name])
+      try database.execute(sql: "DELETE FROM invite WHERE username = ?", arguments: [name])
+      try database.execute(sql: "DELETE FROM second_factor WHERE username = ?", arguments: [name])
     }
     emit("user.delete", "T1004I", name: name, by: actor)
   }
 
   /// Takes password and second factor away and invites the user to set new ones.
-  func resetUser(_ name: String, by actor: String) throws -> Invite {
+  func resetUser(
+    _ name: String, lifetime: Int = AuthServer.inviteLifetime, by actor: String
+  ) throws -> Invite {
+    try Self.check(lifetime: lifetime)
     let invite = try state.database.write { database in
-      try database.execute(sql: "UPDATE user SET password = NULL WHERE name = ?", arguments: [name])
+      try database.execute(sql: "UPDATE cluster_user SET password = NULL WHERE name = ?", arguments: [name])
       guard database.changesCount > 0 else {
         throw AuthError.notFound("user '\(name)' does not exist; see 'tctl users ls'")
       }
-      try database.execute(sql: "DELETE FROM second_factor WHERE user = ?", arguments: [name])
-      return try makeInvite(for: name, in: database)
+      try database.execute(sql: "DELETE FROM second_factor WHERE username = ?", arguments: [name])
+      return try makeInvite(for: name, lifetime: lifetime, in: database)
     }
     emit("reset_password_token.create", "T6000I", name: name, by: actor)
     return invite
@@ -109,7 +123,7 @@ extension AuthServer {
   func invitedUser(_ secret: String) throws -> String {
     let user = try state.database.read { database in
       try String.fetchOne(
-        database, sql: "SELECT user FROM invite WHERE hash = ? AND expires > ?",
+        database, sql: "SELECT username FROM invite WHERE hash = ? AND expires > ?",
         arguments: [OneTimeSecret.hash(secret), Date().timeIntervalSince1970])
     }
     guard let user else {
@@ -133,7 +147,7 @@ extension AuthServer {
         sql: "DELETE FROM invite WHERE hash = ? AND expires > ?",
         arguments: [OneTimeSecret.hash(secret), Date().timeIntervalSince1970])
       guard database.changesCount == 1 else { throw AuthError.unauthenticated("this link has been used already") }
-      try database.execute(sql: "UPDATE user SET password = ? WHERE name = ?", arguments: [hash, user])
+      try database.execute(sql: "UPDATE cluster_user SET password = ? WHERE name = ?", arguments: [hash, user])
       return hasSecondFactor
     }
     emit("user.password_change", "T1005I", name: user, by: user)
@@ -141,28 +155,34 @@ extension AuthServer {
     return InviteAccepted(user: user, hasSecondFactor: hasSecondFactor)
   }
 
-  private func makeInvite(for user: String, in database: Database) throws -> Invite {
+  private static func check(lifetime: Int) throws {
+    guard Invite.lifetimes.contains(lifetime) else {
+      throw AuthError.invalid("a link is good for 1 minute to 48 hours")
+    }
+  }
+
+  private func makeInvite(for user: String, lifetime: Int, in database: Database) throws -> Invite {
     let secret = OneTimeSecret.make()
-    let expires = Date() + Self.inviteLifetime
-    try database.execute(sql: "DELETE FROM invite WHERE user = ?", arguments: [user])
+    let expires = Date() + Double(lifetime)
+    try database.execute(sql: "DELETE FROM invite WHERE username = ?", arguments: [user])
     try database.execute(
-      sql: "INSERT INTO invite (hash, user, expires) VALUES (?, ?, ?)",
+      sql: "INSERT INTO invite (hash, username, expires) VALUES (?, ?, ?)",
       arguments: [OneTimeSecret.hash(secret), user, expires.timeIntervalSince1970])
     return Invite(user: user, url: link("/web/invite/\(secret)"), expires: expires)
   }
 
-  private static func store(_ user: UserListing, in database: Database) throws {
+  static func store(_ user: UserListing, in database: Database) throws {
     func json(_ value: some Encodable) throws -> String {
       String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
     }
     try database.execute(
       sql: """
-        INSERT INTO user (name, roles, traits) VALUES (?, ?, ?)
+        INSERT INTO cluster_user (name, roles, traits) VALUES (?, ?, ?)
         ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, traits = excluded.traits
         """, arguments: [user.name, try json(user.roles), try json(user.traits)])
   }
 
-  private func check(roles: [String]) throws {
+  func check(roles: [String]) throws {
     let known = Set(try self.roles().map(\.metadata.name))
     if let unknown = roles.first(where: { !known.contains($0) }) {
       throw AuthError.invalid("role '\(unknown)' does not exist", hint: "see 'tctl get roles'")

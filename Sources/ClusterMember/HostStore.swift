@@ -11,19 +11,16 @@ public struct HostCredentials: Sendable {
   /// When it was issued: its validity begins earlier, for clocks that lag.
   public let issued: Date
   public let notValidAfter: Date
+  /// The CA that issued it; `nil` if that is not known.
+  let issuerPEM: String?
 
-  public init(certificatePEM: String, keyPEM: Secret, hostID: String, issued: Date, notValidAfter: Date) {
-    self.certificatePEM = certificatePEM
+  public init(_ certificate: HostCertificate, keyPEM: Secret) {
+    certificatePEM = certificate.certificatePEM
     self.keyPEM = keyPEM
-    self.hostID = hostID
-    self.issued = issued
-    self.notValidAfter = notValidAfter
-  }
-
-  init(_ certificate: HostCertificate, keyPEM: Secret) {
-    self.init(
-      certificatePEM: certificate.certificatePEM, keyPEM: keyPEM, hostID: certificate.hostID,
-      issued: certificate.issued, notValidAfter: certificate.validUntil)
+    hostID = certificate.hostID
+    issued = certificate.issued
+    notValidAfter = certificate.validUntil
+    issuerPEM = certificate.authorities.hostPEMs.first
   }
 }
 

@@ -15,23 +15,25 @@ public final class Membership: Sendable {
   /// How to find the cluster and what to be in it.
   public struct Options: Sendable {
     public var dataDirectory: String
-    /// HOST:PORT of a proxy or an Auth Service.
-    public var server: String
+    /// HOST:PORT of proxies or Auth Services; the next is asked when one fails.
+    public var servers: [String]
     public var services: [ServiceRole]
     public var hostName: String
     /// Names and addresses that a proxy is dialled by.
     public var publicNames: [String]
     /// Gives the join token; asked only if the host has not joined yet.
     public var token: @Sendable () throws -> Secret
+    /// Proves the host's AWS identity to a challenge, with a token of method `iam`; `nil` with one that is a secret.
+    public var proveIdentity: (@Sendable (_ challenge: String) async throws -> IAMProof)?
     /// `sha256:...` of the host CA; without one the server's certificate must be trusted by the system.
     public var caPins: [String]
 
     public init(
-      dataDirectory: String, server: String, services: [ServiceRole], hostName: String, publicNames: [String],
+      dataDirectory: String, servers: [String], services: [ServiceRole], hostName: String, publicNames: [String],
       token: @escaping @Sendable () throws -> Secret, caPins: [String]
     ) {
       self.dataDirectory = dataDirectory
-      self.server = server
+      self.servers = servers
       self.services = services
       self.hostName = hostName
       self.publicNames = publicNames
@@ -41,17 +43,20 @@ public final class Membership: Sendable {
   }
 
   private struct State {
-    var credentials: HostCredentials
+    var identities: HostIdentities
     var authorities: AuthorityCertificates
     var snapshot: ClusterSnapshot
     var heartbeat: HostHeartbeat
+    /// What the Auth Service said when it shut this host out.
+    var exclusion: String?
   }
 
   public let clusterName: String
   private let options: Options
   private let store: HostStore
+  private let rotation: ServerRotation
   private let state: Mutex<State>
-  private let logger = Logger(label: "member")
+  let logger = Logger(label: "member")
 
   /// Joins, or takes up a membership of an earlier run.
   ///
@@ -61,6 +66,8 @@ public final class Membership: Sendable {
   ///   host that has no snapshot of it yet.
   public init(_ options: Options) async throws {
     self.options = options
+    let rotation = ServerRotation(options.servers)
+    self.rotation = rotation
     store = try HostStore(dataDirectory: options.dataDirectory)
     let certificate: HostCertificate
     let key: Secret
@@ -69,22 +76,27 @@ public final class Membership: Sendable {
     } else {
       // Also for a host that was away for longer than its certificate is good: it has to be let in anew.
       let fresh = KeyPair.generate()
-      certificate = try await Self.join(options, fresh)
+      certificate = try await rotation.firstThatAnswers { try await Self.join(options, at: $0, fresh) }
       key = fresh.pem
       try store.save(certificate, keyPEM: key)
     }
     clusterName = certificate.clusterName
     let credentials = HostCredentials(certificate, keyPEM: key)
     var state = State(
-      credentials: credentials, authorities: certificate.authorities,
+      identities: HostIdentities(credentials), authorities: certificate.authorities,
       snapshot: ClusterSnapshot(
         revision: 0, clusterName: certificate.clusterName, authorities: certificate.authorities, roles: [], users: [],
         proxies: [], locks: []),
       heartbeat: HostHeartbeat(proxyAddress: nil, databases: []))
     do {
-      state.snapshot = try await Self.fetch(options.server, state.credentials, state.authorities, after: 0, wait: 0)
+      let authorities = state.authorities
+      state.snapshot = try await rotation.firstThatAnswers {
+        try await Self.fetch($0, credentials, authorities, after: 0, wait: 0)
+      }
       try store.save(state.snapshot)
     } catch {
+      if let error = error as? ToolError, error.status == 403 { throw error }
+      if await Self.isLeftBehind(rotation.current, state.authorities, by: error) { throw Self.leftBehind(options) }
       guard let cached = try store.loadSnapshot() else { throw error }
       logger.warning("the Auth Service is out of reach; going on with what was known: \(error)")
       state.snapshot = cached
@@ -93,7 +105,10 @@ public final class Membership: Sendable {
     self.state = Mutex(state)
   }
 
-  public var credentials: HostCredentials { state.withLock { $0.credentials } }
+  public var credentials: HostCredentials { state.withLock { $0.identities.current } }
+  public var servingCredentials: HostCredentials { state.withLock { $0.identities.serving } }
+  /// Why the Auth Service wants nothing to do with this host any more; `nil`: it does.
+  public var exclusion: String? { state.withLock { $0.exclusion } }
   public var snapshot: ClusterSnapshot { state.withLock { $0.snapshot } }
   public var authorities: AuthorityCertificates { state.withLock { $0.authorities } }
 
@@ -107,40 +122,47 @@ public final class Membership: Sendable {
     }
   }
 
+  /// A certificate that speaks for a user of a database which this host serves.
+  public func signDatabaseClient(_ request: DatabaseClientCertificateRequest) async throws -> SignedCertificate {
+    try await call { try await $0.post("/v1/certificates/database-client", request) }
+  }
+
   // MARK: Joining
 
-  private static func join(_ options: Options, _ key: KeyPair) async throws -> HostCertificate {
+  private static func join(_ options: Options, at server: String, _ key: KeyPair) async throws -> HostCertificate {
     // Whom to trust is settled before the token leaves the host.
-    let trusted = try await pinnedAuthorities(options)
+    let trusted = try await pinnedAuthorities(options, at: server)
     let token = try options.token()
     let request = JoinRequest(
       token: token.revealText() ?? "", services: options.services.map(\.rawValue), hostName: options.hostName,
       publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
-    let certificate: HostCertificate = try await with(APIClient(address: options.server, trustedCAPEMs: trusted)) {
-      try await $0.post("/v1/join", request)
+    let certificate: HostCertificate = try await with(APIClient(address: server, trustedCAPEMs: trusted)) {
+      guard let prove = options.proveIdentity else { return try await $0.post("/v1/join", request) }
+      let challenge: IAMChallenge = try await $0.post("/v1/join/iam/challenge", [String: String]())
+      let proof = try await prove(challenge.challenge)
+      return try await $0.post(
+        "/v1/join/iam", IAMJoinRequest(join: request, challenge: challenge.challenge, proof: proof))
     }
     let pins = try certificate.authorities.hostPEMs.map { try caPin(ofPEM: $0) }
-    guard options.caPins.isEmpty || !Set(pins).isDisjoint(with: options.caPins) else { throw pinMismatch(options) }
+    guard options.caPins.isEmpty || !Set(pins).isDisjoint(with: options.caPins) else { throw pinMismatch(server) }
     return certificate
   }
 
   /// The host CAs that the pins vouch for; none without pins.
-  private static func pinnedAuthorities(_ options: Options) async throws -> [String] {
+  private static func pinnedAuthorities(_ options: Options, at server: String) async throws -> [String] {
     guard !options.caPins.isEmpty else { return [] }
     // Nothing secret crosses this connection, and what it brings has to match the pin.
-    let text: String = try await with(APIClient(address: options.server, insecure: true)) {
+    let text: String = try await with(APIClient(address: server, insecure: true)) {
       try await $0.getText("/v1/webapi/cas")
     }
-    let matching = try text.components(separatedBy: "-----END CERTIFICATE-----")
-      .filter { $0.contains("-----BEGIN CERTIFICATE-----") }.map { $0 + "-----END CERTIFICATE-----\n" }
-      .filter { options.caPins.contains(try caPin(ofPEM: $0)) }
-    guard !matching.isEmpty else { throw pinMismatch(options) }
+    let matching = try certificates(in: text).filter { options.caPins.contains(try caPin(ofPEM: $0)) }
+    guard !matching.isEmpty else { throw pinMismatch(server) }
     return matching
   }
 
-  private static func pinMismatch(_ options: Options) -> ToolError {
+  private static func pinMismatch(_ server: String) -> ToolError {
     ToolError(
-      "the CA of \(options.server) does not match ca_pin; the token was not sent",
+      "the CA of \(server) does not match ca_pin; the token was not sent",
       hint: "compare with 'tctl status' on the Auth Service's host")
   }
 
@@ -177,9 +199,9 @@ public final class Membership: Sendable {
     }
   }
 
-  private func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
-    let (credentials, authorities) = state.withLock { ($0.credentials, $0.authorities) }
-    return try await Self.with(try Self.client(options.server, credentials, authorities), body)
+  func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
+    let (credentials, authorities) = state.withLock { ($0.identities.current, $0.authorities) }
+    return try await Self.with(try Self.client(rotation.current, credentials, authorities), body)
   }
 
   // MARK: Going on
@@ -201,7 +223,7 @@ public final class Membership: Sendable {
   }
 
   /// Repeats `step` for ever; after failures with growing, jittered pauses.
-  private func keep(_ what: String, _ step: () async throws -> Void) async throws {
+  func keep(_ what: String, _ step: () async throws -> Void) async throws {
     var failures = 0
     while true {
       try Task.checkCancellation()
@@ -211,6 +233,7 @@ public final class Membership: Sendable {
         failures = 0
       } catch {
         try Task.checkCancellation()
+        rotation.advance()
         let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(failures, 10)))
         failures += 1
         logger.warning("\(what) failed: \(error)")
@@ -222,14 +245,31 @@ public final class Membership: Sendable {
   private func watch(_ changed: @Sendable () async -> Void) async throws {
     try await keep("watching the cluster") {
       let (credentials, authorities, revision) = state.withLock {
-        ($0.credentials, $0.authorities, $0.snapshot.revision)
+        ($0.identities.current, $0.authorities, $0.snapshot.revision)
       }
-      let snapshot = try await Self.fetch(
-        options.server, credentials, authorities, after: revision, wait: Self.longPoll)
-      guard snapshot.revision != revision else { return }
+      let snapshot: ClusterSnapshot
+      do {
+        snapshot = try await Self.fetch(
+          rotation.current, credentials, authorities, after: revision, wait: Self.longPoll)
+      } catch let error as ToolError where error.status == 403 {
+        let isNews = state.withLock { state in
+          defer { state.exclusion = error.description }
+          return state.exclusion != error.description
+        }
+        if isNews { await changed() }
+        throw error
+      } catch {
+        throw await Self.isLeftBehind(rotation.current, authorities, by: error) ? Self.leftBehind(options) : error
+      }
+      let wasExcluded = state.withLock { state in
+        defer { state.exclusion = nil }
+        return state.exclusion != nil
+      }
+      guard snapshot.revision != revision || wasExcluded else { return }
       state.withLock { state in
         state.snapshot = snapshot
         state.authorities = snapshot.authorities
+        state.identities.settle(snapshot.authorities)
       }
       await changed()
       // A full disk must not keep what is news from counting.
@@ -245,7 +285,8 @@ public final class Membership: Sendable {
   }
 
   private func sendHeartbeat() async throws {
-    let beat = state.withLock { $0.heartbeat }
+    var beat = state.withLock { $0.heartbeat }
+    beat.version = sallyportVersion
     try await call { try await $0.send("/v1/hosts/heartbeat", beat) }
   }
 
@@ -258,20 +299,27 @@ public final class Membership: Sendable {
     }
   }
 
+  /// Returns when the certificate is half worn out, or another CA issues: hosts take up its certificates by themselves.
+  private func waitUntilRenewal() async throws {
+    let earliest = Date() + 1
+    let due = max(earliest, state.withLock { $0.identities.renewalTime })
+    while Date() < due, !state.withLock({ $0.identities.isOutdated(by: $0.authorities) }) {
+      try await Task.sleep(for: .seconds(min(Self.rotationCheck, max(0.05, due.timeIntervalSinceNow))))
+    }
+  }
+
+  private static let rotationCheck = 0.5
+
   private func renew(_ changed: @Sendable () async -> Void) async throws {
     try await keep("renewing the host certificate") {
-      let current = credentials
-      // At half of its life, give or take a tenth, so that hosts of one age do not come together.
-      let life = current.notValidAfter.timeIntervalSince(current.issued)
-      let due = current.issued + life * Double.random(in: 0.45...0.55)
-      try await Task.sleep(for: .seconds(max(1, due.timeIntervalSinceNow)))
+      try await waitUntilRenewal()
       let key = KeyPair.generate()
       let request = RenewalRequest(
         publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
       let certificate: HostCertificate = try await call { try await $0.post("/v1/hosts/renew", request) }
       try store.save(certificate, keyPEM: key.pem)
       state.withLock { state in
-        state.credentials = HostCredentials(certificate, keyPEM: key.pem)
+        state.identities.replace(with: HostCredentials(certificate, keyPEM: key.pem), certificate.authorities)
         state.authorities = certificate.authorities
       }
       logger.info("host certificate renewed", metadata: ["until": "\(certificate.validUntil)"])

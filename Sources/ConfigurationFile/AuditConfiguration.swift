@@ -6,11 +6,14 @@ public struct AuditLogConfiguration: Sendable {
   public var maximumSize = 100 << 20
   /// Rotated files that are kept.
   public var maximumFiles = 30
+  /// Bytes of another host's log that are kept, and of all such logs.
+  public var maximumHostSize = 1 << 30
+  public var maximumHostsSize = 20 << 30
 
   public init() {}
 
   init(_ section: YAMLSection) throws {
-    try section.allow(["max_size", "max_files"])
+    try section.allow(["max_size", "max_files", "host_max_size", "hosts_max_size"])
     maximumSize = try section.size("max_size", in: 1 << 20...1 << 40) ?? maximumSize
     if let text = try section.string("max_files") {
       guard let count = Int(text), (1...100_000).contains(count) else {
@@ -18,6 +21,8 @@ public struct AuditLogConfiguration: Sendable {
       }
       maximumFiles = count
     }
+    maximumHostSize = try section.size("host_max_size", in: 1 << 20...1 << 40) ?? maximumHostSize
+    maximumHostsSize = try section.size("hosts_max_size", in: 1 << 20...1 << 50) ?? maximumHostsSize
   }
 }
 

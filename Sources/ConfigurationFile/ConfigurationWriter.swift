@@ -12,6 +12,8 @@ public struct ConfigurationWriter {
   public var proxy = ""
   /// Join token, or the absolute path of its file.
   public var token = ""
+  /// What proves that the host may join.
+  public var joinMethod = JoinMethod.token
   /// `sha256:...` of the host CA.
   public var caPins: [String] = []
   /// Where the service keeps its state.
@@ -24,11 +26,21 @@ public struct ConfigurationWriter {
   public var aws: [(key: String, value: String)] = []
   /// Workgroup of Redshift Serverless.
   public var workgroup: String?
+  /// Identifier of a provisioned cluster.
+  public var clusterID: String?
+  /// Labels of the `db` resources to serve besides; one set of labels an entry.
+  public var resources: [[String: String]] = []
   /// This host holds the cluster: one process runs all services, the database service added.
   public var holdsCluster = false
 
   /// An empty configuration; `name`, `uri`, `proxy` and `token` are needed.
   public init() {}
+
+  private static func entries(_ pairs: [String: String], indent: Int) throws -> [String] {
+    try pairs.sorted { $0.key < $1.key }.map { key, value in
+      String(repeating: " ", count: indent) + "\(try quoted(key)): \(try quoted(value))"
+    }
+  }
 
   /// The file's text. Every value is quoted: none can break out of its place.
   public func text() throws -> String {
@@ -40,8 +52,8 @@ public struct ConfigurationWriter {
       "  data_dir: \(try Self.quoted(dataDirectory))",
       "  proxy_server: \(try Self.quoted(proxy))",
       "  join_params:",
-      "    method: token",
-      "    # The token itself, or the file that holds it.",
+      "    method: \(joinMethod.rawValue)",
+      joinMethod == .token ? "    # The token itself, or the file that holds it." : "    # The name of the token.",
       "    token_name: \(try Self.quoted(token))",
     ]
     if !caPins.isEmpty {
@@ -63,6 +75,15 @@ public struct ConfigurationWriter {
     lines += [
       "db_service:",
       "  enabled: \"yes\"",
+    ]
+    if !resources.isEmpty {
+      lines.append("  resources:")
+      for labels in resources {
+        lines.append("    - labels:")
+        lines += try Self.entries(labels, indent: 8)
+      }
+    }
+    lines += [
       "  databases:",
       "    - name: \(try Self.quoted(name))",
       "      protocol: postgres",
@@ -71,17 +92,16 @@ public struct ConfigurationWriter {
     if let description { lines.append("      description: \(try Self.quoted(description))") }
     if !labels.isEmpty {
       lines.append("      static_labels:")
-      for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
-        lines.append("        \(try Self.quoted(key)): \(try Self.quoted(value))")
-      }
+      lines += try Self.entries(labels, indent: 8)
     }
     if let caFile { lines += ["      tls:", "        ca_cert_file: \(try Self.quoted(caFile))"] }
-    if !aws.isEmpty || workgroup != nil {
+    if !aws.isEmpty || workgroup != nil || clusterID != nil {
       lines.append("      aws:")
       for (key, value) in aws { lines.append("        \(key): \(try Self.quoted(value))") }
       if let workgroup {
         lines += ["        redshift_serverless:", "          workgroup_name: \(try Self.quoted(workgroup))"]
       }
+      if let clusterID { lines += ["        redshift:", "          cluster_id: \(try Self.quoted(clusterID))"] }
     }
     let text = lines.joined(separator: "\n") + "\n"
     // What is written must be what 'teleport start' reads.

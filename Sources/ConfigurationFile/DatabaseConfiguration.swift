@@ -2,7 +2,7 @@ import AccessControl
 import TextForms
 
 /// One entry of `db_service.databases`.
-public struct DatabaseConfiguration: Sendable {
+public struct DatabaseConfiguration: Sendable, Equatable {
   /// Unique among the databases.
   public var name: String
   /// For people; may be empty.
@@ -11,10 +11,14 @@ public struct DatabaseConfiguration: Sendable {
   public var uri: String
   /// What roles select it by.
   public var labels: [String: String]
+  /// Labels whose value a command gives, from time to time.
+  public var dynamicLabels: [DynamicLabel] = []
   /// `verify-full`, `verify-ca` or `insecure`.
   public var tlsMode: String
   /// CA file to trust the database by; `nil`: the system's.
   public var caFile: String?
+  /// The CA itself, where the database does not come from a file.
+  public var caPEM: String?
   /// Name its certificate must have; `nil`: the host of `uri`.
   public var serverName: String?
   /// AWS region; `nil`: as `uri` says.
@@ -27,6 +31,15 @@ public struct DatabaseConfiguration: Sendable {
   public var externalID: String?
   /// Workgroup; `nil`: as `uri` says.
   public var workgroup: String?
+  /// Identifier of a provisioned cluster; `nil`: as `uri` says.
+  public var clusterID: String?
+  /// Something is said of AWS, so that the database is one of Redshift whatever its host is called.
+  public var hasAWS: Bool {
+    [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
+  }
+  /// The VPC endpoint that `uri` has to name.
+  var endpoint: String?
+  var databaseProtocol: String
 
   init(_ section: YAMLSection) throws {
     try section.allow([
@@ -34,30 +47,22 @@ public struct DatabaseConfiguration: Sendable {
       "admin_user",
     ])
     try section.refuse(UnsupportedKey.database)
-    guard let name = try section.string("name"), Role.isValidName(name) else {
-      throw section.complaint("name", "is missing or has other characters than letters, digits and . _ @ + -")
-    }
-    guard try section.string("protocol") == "postgres" else {
-      throw section.complaint("protocol", "must be 'postgres'")
-    }
-    guard let uri = try section.string("uri"), let host = Self.split(uri)?.host else {
-      throw section.complaint("uri", "must be HOST:PORT")
-    }
-    self.name = name
-    self.uri = uri
+    name = try section.string("name") ?? ""
+    uri = try section.string("uri") ?? ""
+    databaseProtocol = try section.string("protocol") ?? ""
     description = try section.string("description") ?? ""
     labels = try section.pairs("static_labels")
+    dynamicLabels = try section.sections("dynamic_labels").map(DynamicLabel.init)
+    guard dynamicLabels.count <= DynamicLabel.maximumCount else {
+      throw section.complaint("dynamic_labels", "has more than \(DynamicLabel.maximumCount) entries")
+    }
     let tls = try section.section("tls")
     try tls?.allow(["mode", "ca_cert_file", "server_name"])
-    tlsMode = try tls?.string("mode") ?? "verify-full"
-    guard ["verify-full", "verify-ca", "insecure"].contains(tlsMode) else {
-      throw section.complaint("tls", "has a mode other than verify-full, verify-ca and insecure")
-    }
+    tlsMode = try tls?.string("mode") ?? Self.defaultMode
     caFile = try tls?.string("ca_cert_file") ?? section.string("ca_cert_file")
     serverName = try tls?.string("server_name")
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
-    try aws?.refuse(UnsupportedKey.databaseAWS)
     region = try aws?.string("region")
     accountID = try aws?.string("account_id")
     assumeRoleARN = try aws?.string("assume_role_arn")
@@ -65,9 +70,18 @@ public struct DatabaseConfiguration: Sendable {
     let serverless = try aws?.section("redshift_serverless")
     try serverless?.allow(["workgroup_name", "endpoint_name"])
     workgroup = try serverless?.string("workgroup_name")
-    // The uri is what is dialled: the endpoint's name can but agree with it.
-    if let serverless, let endpoint = try serverless.string("endpoint_name"), !host.hasPrefix("\(endpoint)-endpoint-") {
-      throw serverless.complaint("endpoint_name", "is not the endpoint that uri names, \(host)")
+    endpoint = try serverless?.string("endpoint_name")
+    let cluster = try aws?.section("redshift")
+    try cluster?.allow(["cluster_id"])
+    clusterID = try cluster?.string("cluster_id")
+    if let problem {
+      let place: YAMLSection? =
+        switch problem.key {
+        case .endpoint: serverless
+        case .redshift: aws
+        default: nil
+        }
+      throw (place ?? section).complaint(problem.key.rawValue, problem.text)
     }
   }
 

@@ -2,11 +2,20 @@ import AccessControl
 import Foundation
 import TextForms
 
+/// What proves that a host may join.
+public enum JoinMethod: String, Sendable {
+  /// The token, which is a secret.
+  case token
+  /// The host's AWS identity, which the token names.
+  case iam
+}
+
 /// The part of teleport.yaml that makes several hosts one cluster: how a host finds it, and how the Auth Service is
 /// found.
 public struct MembershipConfiguration: Sendable, Equatable {
-  /// HOST:PORT of a proxy or an Auth Service, for hosts without an Auth Service of their own.
-  public var server: String?
+  /// HOST:PORT of proxies or Auth Services, for hosts without an Auth Service of their own: the first that answers is
+  /// used.
+  public var servers: [String] = []
   /// `sha256:...` of the host CA.
   public var caPins: [String] = []
   /// Where the Auth Service listens if it shares its process with no proxy, or is told to.
@@ -29,13 +38,13 @@ public struct MembershipConfiguration: Sendable, Equatable {
   public init() {}
 
   mutating func readCommon(_ section: YAMLSection) throws {
-    let candidates =
-      [try section.string("proxy_server"), try section.string("auth_server")].compactMap { $0 }
-      + (try section.strings("auth_servers"))
-    for candidate in candidates where HostPort(candidate) == nil {
-      throw section.complaint("proxy_server", "and auth_server must be HOST:PORT")
+    for key in ["proxy_server", "auth_server", "auth_servers"] {
+      let named = try section.strings(key)
+      guard named.allSatisfy({ HostPort($0) != nil }) else {
+        throw section.complaint(key, "must be HOST:PORT, or a list of such")
+      }
+      servers += named
     }
-    server = candidates.first
     caPins = try section.strings("ca_pin")
     let digits = Set("0123456789abcdef")
     for pin in caPins {

@@ -13,9 +13,11 @@ extension TeleportConfiguration {
       needsRestart.append(key)
     }
     keep(\.dataDirectory, "teleport.data_dir")
+    keep(\.storage, "teleport.storage")
     keep(\.tokenName, "teleport.join_params.token_name")
     keep(\.membership, "how hosts find and join the cluster (proxy_server, ca_pin, auth_service.tokens ...)")
     keep(\.reactorCount, "teleport.reactors")
+    keep(\.reactorInterface, "teleport.reactor")
     keep(\.diagAddress, "teleport.diag_addr")
     keep(\.pidFile, "teleport.pid_file")
     keep(\.isAuthEnabled, "auth_service.enabled")

@@ -6,12 +6,16 @@ import TextForms
 public struct TeleportConfiguration: Sendable {
   /// Name of this host, in its certificate.
   public var nodename = "localhost"
+  /// Where the Auth Service keeps the cluster's state.
+  public var storage = StorageConfiguration.sqlite
   /// Absolute path of the state.
   public var dataDirectory = "/var/lib/teleport"
   /// The program's own log.
   public var log = LogConfiguration()
   /// A join token, or the path of a file that holds it.
   public var tokenName: String?
+  /// What proves that this host may join.
+  public var joinMethod = JoinMethod.token
   /// Whether this process is to run the Auth Service.
   public var isAuthEnabled = true
   /// Likewise the Proxy Service.
@@ -39,8 +43,13 @@ public struct TeleportConfiguration: Sendable {
   public var shutdownTimeout = GoDuration(seconds: 30)
   /// `nil`: one a core.
   public var reactorCount: Int?
+  /// What reactors ask the kernel by.
+  public var reactorInterface = ReactorInterface.epoll
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
+  public var connectionLimits = ConnectionLimits()
+  /// Which of the cluster's databases to serve besides them.
+  public var databaseMatchers: [DatabaseMatcher] = []
   public var membership = MembershipConfiguration()
   public var auditLog = AuditLogConfiguration()
   public var queryAudit = QueryAuditConfiguration()
@@ -88,21 +97,24 @@ public struct TeleportConfiguration: Sendable {
     try section.allow([
       "nodename", "data_dir", "proxy_server", "auth_server", "auth_servers", "join_params", "auth_token", "ca_pin",
       "log",
-      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors",
+      "diag_addr", "pid_file", "shutdown_timeout", "connection_limits", "storage", "reactors", "reactor",
     ])
-    try section.refuse(UnsupportedKey.common)
-    if let storage = try section.section("storage") { try checkStorage(storage) }
+    if let section = try section.section("storage") { storage = try StorageConfiguration(section) }
     nodename = try section.string("nodename") ?? nodename
     dataDirectory = try section.string("data_dir") ?? dataDirectory
     guard dataDirectory.hasPrefix("/") else { throw section.complaint("data_dir", "must be an absolute path") }
     tokenName = try section.string("auth_token")
     if let join = try section.section("join_params") {
       try join.allow(["method", "token_name"])
-      if let method = try join.string("method"), method != "token" {
-        throw join.complaint("method", "must be 'token'; other join methods are not supported yet")
+      if let text = try join.string("method") {
+        guard let method = JoinMethod(rawValue: text) else {
+          throw join.complaint("method", "must be token or iam; there are no other join methods")
+        }
+        joinMethod = method
       }
       tokenName = try join.string("token_name") ?? tokenName
     }
+    if let limits = try section.section("connection_limits") { connectionLimits = try ConnectionLimits(limits) }
     if let section = try section.section("log") { log = try LogConfiguration(section) }
     try membership.readCommon(section)
     try readOperations(section)
@@ -111,6 +123,12 @@ public struct TeleportConfiguration: Sendable {
         throw section.complaint("reactors", "must be 'auto' or a number from 1 to 256")
       }
       reactorCount = count
+    }
+    if let text = try section.string("reactor") {
+      guard let interface = ReactorInterface(rawValue: text) else {
+        throw section.complaint("reactor", "must be 'auto', 'io_uring' or 'epoll'")
+      }
+      reactorInterface = interface
     }
   }
 
@@ -125,15 +143,6 @@ public struct TeleportConfiguration: Sendable {
         throw section.complaint("shutdown_timeout", "must be a duration of at most 24h, such as 30s or 5m")
       }
       shutdownTimeout = timeout
-    }
-  }
-
-  private func checkStorage(_ section: YAMLSection) throws {
-    for key in section.keys where key != "type" {
-      throw section.complaint(key, "is not supported: the state is kept in data_dir; remove it")
-    }
-    if let type = try section.string("type"), type != "sqlite" {
-      throw section.complaint("type", "must be sqlite: the state is kept in data_dir")
     }
   }
 
@@ -209,6 +218,7 @@ public struct TeleportConfiguration: Sendable {
     if let audit = try section.section("audit") { queryAudit = try QueryAuditConfiguration(audit) }
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
+    databaseMatchers = try section.sections("resources").map(DatabaseMatcher.init)
     var names = Set<String>()
     for database in databases where !names.insert(database.name).inserted {
       throw section.complaint("databases", "has two entries named '\(database.name)'")

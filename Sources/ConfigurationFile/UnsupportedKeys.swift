@@ -11,10 +11,6 @@ struct UnsupportedKey {
   /// What the program does instead, or what to write.
   let reason: String
 
-  static let common = [
-    UnsupportedKey(name: "connection_limits", reason: "connections are bounded by built-in limits; remove it")
-  ]
-
   static let auth = [
     UnsupportedKey(
       name: "proxy_listener_mode", harmless: ["multiplex"],
@@ -28,17 +24,11 @@ struct UnsupportedKey {
   ]
 
   static let databaseService = [
-    UnsupportedKey(name: "resources", reason: "list the databases under databases"),
-    UnsupportedKey(name: "aws", reason: "databases are not discovered; list them under databases"),
+    UnsupportedKey(name: "aws", reason: "databases are not discovered; list them under databases")
   ]
 
   static let database = [
-    UnsupportedKey(name: "dynamic_labels", reason: "write static_labels"),
-    UnsupportedKey(name: "admin_user", reason: "users are not provisioned; make them in the database"),
-  ]
-
-  static let databaseAWS = [
-    UnsupportedKey(name: "redshift", reason: "provisioned clusters are not served; use redshift_serverless")
+    UnsupportedKey(name: "admin_user", reason: "users are not provisioned; make them in the database")
   ]
 
   static let services = [

@@ -1,9 +1,9 @@
 /// Answer of `GET /v1/audit/events`.
 ///
-/// Asked with `from` and `to` (RFC 3339), `event` (comma-separated), `user`, `db` and `query_text` to choose records,
-/// `limit` and `cursor` to go through them, or `tail` for the last ones. A page may be empty before the end is reached.
+/// Asked with `from` and `to` (RFC 3339), `event` (comma-separated), `user`, `db`, `query_text` and `host` to choose
+/// records, `limit` and `cursor` to go through them, or `tail` for the last ones. A page may be empty before the end is reached.
 public struct AuditEvents: Codable, Sendable {
-  /// Records as they are stored, each a JSON object.
+  /// Records as they are stored, each a JSON object; those of another host's log have a field `host_id` put first.
   public var records: [String]
   /// To be given as `cursor` for what follows, now or later.
   public var next: String
@@ -21,15 +21,20 @@ public struct AuditEvents: Codable, Sendable {
   }
 }
 
-/// Answer of `GET /v1/audit/verify`.
+/// Answer of `GET /v1/audit/verify`: of the Auth Service's own log, and of the copies of other hosts' logs.
 public struct AuditCheck: Codable, Sendable {
   public var files: Int
   public var records: Int
   /// Numbers of the oldest and the newest record.
   public var first: Int?
   public var last: Int?
-  /// Empty if every record is there and unchanged.
+  /// Copies of hosts' logs, and the records in them.
+  public var hosts = 0
+  public var hostRecords = 0
+  /// Empty if every record is there and unchanged; the first `maximumProblems`.
   public var problems: [String]
+
+  public static let maximumProblems = 50
 
   public init(files: Int, records: Int, first: Int?, last: Int?, problems: [String]) {
     self.files = files

@@ -57,17 +57,6 @@ public struct HostCertificate: Codable, Sendable {
   }
 }
 
-/// CA certificates to trust, by purpose; several of a kind while a rotation is under way.
-public struct AuthorityCertificates: Codable, Sendable, Equatable {
-  public var userPEMs: [String]
-  public var hostPEMs: [String]
-
-  public init(userPEMs: [String], hostPEMs: [String]) {
-    self.userPEMs = userPEMs
-    self.hostPEMs = hostPEMs
-  }
-}
-
 /// Answer of `GET /v1/snapshot`: all that a host needs in order to decide without asking.
 public struct ClusterSnapshot: Codable, Sendable {
   /// Grows with every change of what is in here.
@@ -80,10 +69,12 @@ public struct ClusterSnapshot: Codable, Sendable {
   public var proxies: [String]
   /// Whom to shut out. One that is over may still be among them.
   public var locks: [Lock]
+  /// Databases for those hosts whose `resources` match them; `nil` from an Auth Service that knows none yet.
+  public var databases: [DatabaseResource]?
 
   public init(
     revision: Int64, clusterName: String, authorities: AuthorityCertificates, roles: [Role], users: [UserListing],
-    proxies: [String], locks: [Lock]
+    proxies: [String], locks: [Lock], databases: [DatabaseResource]? = nil
   ) {
     self.revision = revision
     self.clusterName = clusterName
@@ -92,6 +83,7 @@ public struct ClusterSnapshot: Codable, Sendable {
     self.users = users
     self.proxies = proxies
     self.locks = locks
+    self.databases = databases
   }
 }
 
@@ -101,6 +93,8 @@ public struct HostHeartbeat: Codable, Sendable, Equatable {
   public var proxyAddress: String?
   /// The databases it serves, if it runs the database service.
   public var databases: [DatabaseRecord]
+  /// Version of its program; for listings only.
+  public var version: String?
 
   public init(proxyAddress: String?, databases: [DatabaseRecord]) {
     self.proxyAddress = proxyAddress
@@ -122,10 +116,15 @@ public struct DatabaseRecord: Codable, Sendable, Equatable {
   /// AWS account and region where database users are IAM roles: for equating a role's name with its ARN.
   public var accountID: String?
   public var region: String?
+  /// The Redshift Serverless workgroup, and the role to assume before the user's, for explaining a login.
+  public var workgroup: String?
+  public var assumeRoleARN: String?
+  /// Where it is described: `config-file` or `dynamic`.
+  public var origin: String?
 
   public init(
     name: String, description: String, protocol: String, uri: String, labels: [String: String], accountID: String?,
-    region: String?
+    region: String?, workgroup: String? = nil, assumeRoleARN: String? = nil, origin: String? = nil
   ) {
     self.name = name
     self.description = description
@@ -134,5 +133,8 @@ public struct DatabaseRecord: Codable, Sendable, Equatable {
     self.labels = labels
     self.accountID = accountID
     self.region = region
+    self.workgroup = workgroup
+    self.assumeRoleARN = assumeRoleARN
+    self.origin = origin
   }
 }

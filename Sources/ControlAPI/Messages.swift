@@ -114,10 +114,13 @@ public struct DatabaseCertificateResponse: Codable, Sendable {
   public var certificatePEM: String
   /// End of its life: that of the login.
   public var validUntil: Date
+  /// CAs that the cluster's hosts are trusted by now: a login made before a rotation learns of the new one here.
+  public var hostCAPEM: String
 
-  public init(certificatePEM: String, validUntil: Date) {
+  public init(certificatePEM: String, validUntil: Date, hostCAPEM: String) {
     self.certificatePEM = certificatePEM
     self.validUntil = validUntil
+    self.hostCAPEM = hostCAPEM
   }
 }
 
@@ -137,10 +140,12 @@ public struct DatabaseListing: Codable, Sendable {
   public var allowedUsers: [String]
   /// Likewise for database names.
   public var allowedNames: [String]
+  /// Where it is described: `config-file` or `dynamic`.
+  public var origin: String?
 
   public init(
     name: String, description: String, protocol: String, uri: String, labels: [String: String], allowedUsers: [String],
-    allowedNames: [String]
+    allowedNames: [String], origin: String? = nil
   ) {
     self.name = name
     self.description = description
@@ -149,6 +154,7 @@ public struct DatabaseListing: Codable, Sendable {
     self.labels = labels
     self.allowedUsers = allowedUsers
     self.allowedNames = allowedNames
+    self.origin = origin
   }
 }
 
@@ -160,11 +166,14 @@ public struct ClusterStatus: Codable, Sendable {
   public var version: String
   /// `sha256:HEX` of the host CA's public key, for joining hosts.
   public var caPins: [String]
+  /// Where the rotation of each CA stands.
+  public var authorities: [AuthorityStatus]
 
-  public init(clusterName: String, version: String, caPins: [String]) {
+  public init(clusterName: String, version: String, caPins: [String], authorities: [AuthorityStatus]) {
     self.clusterName = clusterName
     self.version = version
     self.caPins = caPins
+    self.authorities = authorities
   }
 }
 
@@ -199,6 +208,9 @@ public struct UserUpdate: Codable, Sendable {
 
 /// A sign-up link: lets one person set the password once.
 public struct Invite: Codable, Sendable {
+  /// Seconds that one may be good for.
+  public static let lifetimes = 60...(48 * 3600)
+
   /// Whom it is for.
   public var user: String
   /// The link; whoever has it can set the password.
@@ -226,9 +238,8 @@ public struct TokenRequest: Codable, Sendable {
   }
 }
 
-/// A join token. `token` is there once, in the answer to its making; afterwards only a hash of it exists.
+/// Its answer: the only time that the token can be seen; afterwards only a hash of it exists.
 public struct TokenListing: Codable, Sendable {
-  /// The token itself; `nil` in listings.
   public var token: String?
   /// The beginning of the token's SHA-256: names it without giving it away.
   public var id: String
@@ -243,26 +254,6 @@ public struct TokenListing: Codable, Sendable {
     self.roles = roles
     self.expires = expires
   }
-}
-
-/// Body of `POST /v1/roles`.
-public struct RoleRequest: Codable, Sendable {
-  /// The role; validated when it is decoded.
-  public var role: Role
-  /// Whether an existing role of that name may be replaced.
-  public var force: Bool
-
-  public init(role: Role, force: Bool) {
-    self.role = role
-    self.force = force
-  }
-}
-
-/// Its answer.
-public struct RoleResponse: Codable, Sendable {
-  /// Whether a role of that name was there before.
-  public var replaced: Bool
-  public init(replaced: Bool) { self.replaced = replaced }
 }
 
 /// Every answer that is not 2xx.

@@ -2,15 +2,10 @@ import AccessControl
 import Foundation
 
 /// The `cluster_auth_preference` resource: how the cluster's users prove who they are.
-public struct AuthPreference: Codable, Sendable {
+public struct AuthPreference: ClusterResource {
   public static let kind = "cluster_auth_preference"
-
-  public struct Metadata: Codable, Sendable {
-    public var name = "cluster-auth-preference"
-    /// `teleport.dev/origin` tells where the setting comes from: `config-file`, `dynamic` or `defaults`.
-    public var labels: [String: String]?
-    public init(labels: [String: String]? = nil) { self.labels = labels }
-  }
+  /// There is one only.
+  public static let name = "cluster-auth-preference"
 
   public struct Spec: Codable, Sendable {
     public var type: String?
@@ -25,30 +20,58 @@ public struct AuthPreference: Codable, Sendable {
       type = "local"
       self.secondFactor = secondFactor
     }
+
+    public init(from decoder: any Decoder) throws {
+      try RoleKeys(
+        enforced: ["type", "second_factor"], foreign: ["webauthn", "u2f", "idp"],
+        unenforced: [
+          "second_factors": [], "connector_name": ["local", ""], "allow_local_auth": ["true"],
+          "allow_passwordless": ["false"], "allow_headless": ["false"], "require_session_mfa": ["false", "0", ""],
+          "disconnect_expired_cert": ["false"], "locking_mode": ["best_effort", ""], "message_of_the_day": [""],
+          "device_trust": [], "default_session_ttl": ["12h0m0s", ""], "hardware_key": [],
+        ]
+      ).check(decoder)
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      type = try values.decodeIfPresent(String.self, forKey: .type)
+      secondFactor = try values.decode(SecondFactorMode.self, forKey: .secondFactor)
+    }
   }
 
   public var kind: String
   public var version: String
-  public var metadata: Metadata
+  /// The label `teleport.dev/origin` tells where the setting comes from: `config-file`, `dynamic` or `defaults`.
+  public var metadata: ResourceMetadata
   public var spec: Spec
 
   public init(secondFactor: SecondFactorMode, origin: String) {
     kind = Self.kind
     version = "v2"
-    metadata = Metadata(labels: ["teleport.dev/origin": origin])
+    metadata = ResourceMetadata(name: Self.name, labels: ["teleport.dev/origin": origin])
     spec = Spec(secondFactor: secondFactor)
   }
-}
 
-/// Body of `PUT /v1/cluster_auth_preference`.
-public struct AuthPreferenceRequest: Codable, Sendable {
-  public var preference: AuthPreference
-  /// Whether a setting of the configuration file may be overruled until the next start.
-  public var force: Bool
+  public init(from decoder: any Decoder) throws {
+    try RoleKeys.resource.check(decoder)
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    kind = try values.decode(String.self, forKey: .kind)
+    version = try values.decodeIfPresent(String.self, forKey: .version) ?? "v2"
+    metadata =
+      try values.decodeIfPresent(ResourceMetadata.self, forKey: .metadata) ?? ResourceMetadata(name: Self.name)
+    spec = try values.decode(Spec.self, forKey: .spec)
+    try validate()
+  }
 
-  public init(preference: AuthPreference, force: Bool) {
-    self.preference = preference
-    self.force = force
+  public var name: String { Self.name }
+  public var revision: String? {
+    get { metadata.revision }
+    set { metadata.revision = newValue }
+  }
+
+  public func validate() throws {
+    try checkHeader(kind, version, allowed: "v2")
+    guard ["local", nil].contains(spec.type) else {
+      throw RoleError("type must be 'local'; there are no other connectors", at: ["spec", "type"])
+    }
   }
 }
 

@@ -42,6 +42,7 @@ public struct ClientIdentity: Sendable {
 public final class APIClient: Sendable {
   private let client: HTTPClient
   private let base: String
+  private let hasIdentity: Bool
 
   private static let maximumBody = 64 << 20
 
@@ -53,6 +54,7 @@ public final class APIClient: Sendable {
     address: String, identity: ClientIdentity? = nil, trustedCAPEMs: [String] = [], insecure: Bool = false
   ) throws {
     base = "https://\(address)"
+    hasIdentity = identity != nil
     var tls = TLSConfiguration.makeClientConfiguration()
     tls.applicationProtocols = ["http/1.1"]
     do {
@@ -90,6 +92,10 @@ public final class APIClient: Sendable {
   public func post<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("POST", path, try JSONEncoder.api.encode(body)))
   }
+  /// Sends lines as they are and decodes the answer.
+  public func post<Answer: Decodable>(_ path: String, lines: [UInt8]) async throws -> Answer {
+    try decode(try await send("POST", path, Data(lines), type: "application/x-ndjson"))
+  }
   /// Likewise with PUT.
   public func put<Answer: Decodable>(_ path: String, _ body: some Encodable) async throws -> Answer {
     try decode(try await send("PUT", path, try JSONEncoder.api.encode(body)))
@@ -114,11 +120,13 @@ public final class APIClient: Sendable {
     }
   }
 
-  private func send(_ method: String, _ path: String, _ body: Data?) async throws -> ByteBuffer {
+  private func send(
+    _ method: String, _ path: String, _ body: Data?, type: String = "application/json"
+  ) async throws -> ByteBuffer {
     var request = HTTPClientRequest(url: base + path)
     request.method = .RAW(value: method)
     if let body {
-      request.headers.add(name: "Content-Type", value: "application/json")
+      request.headers.add(name: "Content-Type", value: type)
       request.body = .bytes(body)
     }
     let (status, answer) = try await exchange(request)
@@ -140,23 +148,31 @@ public final class APIClient: Sendable {
         "\(request.method.rawValue) \(base)/\(path): \(response.status.code) in \(began.duration(to: .now))")
       return (response.status.code, try await response.body.collect(upTo: Self.maximumBody))
     } catch let error as NIOSSLError {
-      throw Self.tlsError(base, "\(error)")
+      throw tlsError("\(error)")
     } catch let error as NIOSSLExtraError {
-      throw Self.tlsError(base, error.description)
+      throw tlsError(error.description)
     } catch let error as HTTPClientError where error == .connectTimeout || error == .deadlineExceeded {
       throw ToolError("no answer from \(base)", hint: "check --proxy and the network")
     } catch {
       let text = "\(error)"
-      if text.contains("handshake") || text.contains("CERTIFICATE") { throw Self.tlsError(base, text) }
+      if text.contains("handshake") || text.contains("CERTIFICATE") || text.contains("_ALERT_") { throw tlsError(text) }
       throw ToolError("cannot reach \(base): \(text)", hint: "check --proxy and that 'teleport start' runs there")
     }
   }
 
-  private static func tlsError(_ base: String, _ text: String) -> ToolError {
-    text.contains("CERTIFICATE_VERIFY_FAILED")
+  private func tlsError(_ text: String) -> ToolError {
+    // With TLS 1.3 a server refuses a certificate after the client's side of the handshake.
+    if hasIdentity, text.contains("_ALERT_") {
+      return ToolError(
+        "\(base) does not accept the certificate in use (any more)",
+        hint: "the cluster's CAs may have been rotated since the login; log in again with 'tsh login'")
+    }
+    return text.contains("CERTIFICATE_VERIFY_FAILED")
       ? ToolError(
         "the certificate of \(base) is not trusted",
-        hint: "set SSL_CERT_FILE to its CA, or use --insecure for a test cluster")
+        hint: hasIdentity
+          ? "if the cluster's CAs were rotated since the login, log in again with 'tsh login'"
+          : "set SSL_CERT_FILE to its CA, or use --insecure for a test cluster")
       : ToolError("TLS with \(base) failed: \(text)", hint: "log in again with 'tsh login'")
   }
 }

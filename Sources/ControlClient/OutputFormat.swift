@@ -18,8 +18,19 @@ extension Terminal {
     case .mapping(let mapping):
       return Node(mapping.map { (plain($0.key), plain($0.value)) }, .implicit, .block)
     case .sequence(let sequence): return Node(sequence.map(plain), .implicit, .block)
+    case .scalar(let scalar) where scalar.style == .doubleQuoted && needsNoQuotes(scalar.string):
+      return Node(scalar.string)
     default: return node
     }
+  }
+
+  /// Whether a string is read back as the same string without its quotes: a plain word that YAML 1.1 takes for nothing
+  /// else. Numbers and dates do not begin with a letter.
+  private static func needsNoQuotes(_ text: String) -> Bool {
+    func isLetter(_ byte: UInt8) -> Bool { (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte) }
+    guard let first = text.utf8.first, isLetter(first) else { return false }
+    return text.utf8.allSatisfy { isLetter($0) || (0x30...0x39).contains($0) || "_./@-".utf8.contains($0) }
+      && !["y", "n", "yes", "no", "true", "false", "on", "off", "null"].contains(text.lowercased())
   }
 }
 

@@ -4,7 +4,9 @@ import Foundation
 public enum Terminal {
   /// `text` without characters that could move the cursor, rewrite what stands there, or hide or turn around others.
   public static func safe(_ text: String) -> String {
-    String(
+    // Nearly all text is; the properties of scalars take their time.
+    if isPlain(text) { return text }
+    return String(
       String.UnicodeScalarView(
         text.unicodeScalars.map { scalar in
           switch scalar.properties.generalCategory {
@@ -14,15 +16,27 @@ public enum Terminal {
         }))
   }
 
+  /// Printable ASCII: one byte, one column.
+  private static func isPlain(_ text: String) -> Bool { text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f } }
+
   /// Columns under a ruled header, as the guide shows listings.
   public static func table(_ header: [String], _ rows: [[String]]) -> String {
     let safeRows = rows.map { $0.map(safe) }
-    let widths = header.indices.map { column in
-      ([header] + safeRows).map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
-    }
+    func width(_ text: String) -> Int { isPlain(text) ? text.utf8.count : text.count }
+    var widths = header.map(width)
+    for row in safeRows { for (column, cell) in row.enumerated() { widths[column] = max(widths[column], width(cell)) } }
     func line(_ cells: [String]) -> String {
-      zip(cells, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }.joined(separator: " ")
-        .replacing(/\s+$/, with: "")
+      var line = ""
+      // Spaces only between: none at the end of a line.
+      var gap = 0
+      for (column, cell) in cells.enumerated() {
+        if !cell.isEmpty {
+          line += String(repeating: " ", count: gap) + cell
+          gap = 0
+        }
+        gap += widths[column] + 1 - width(cell)
+      }
+      return line
     }
     return ([line(header), line(widths.map { String(repeating: "-", count: $0) })] + safeRows.map(line)).joined(
       separator: "\n")

@@ -11,14 +11,15 @@ import Synchronization
 
 /// Decides each login: certificate, route, roles, then AWS, then where to dial. Runs on the Dispatch pool.
 public final class DatabaseAuthorizer: SessionAuthorizer {
-  private let databases: Mutex<[String: ServedDatabase]>
+  private let catalog: DatabaseCatalog
   private let identify: @Sendable ([UInt8]) throws -> UserIdentity
   private let checker: @Sendable (UserIdentity) throws -> AccessChecker
   /// The locks in force.
   let locks: @Sendable () throws -> [Lock]
-  private let authenticator: RedshiftServerlessAuthenticator
+  private let authenticator: RedshiftAuthenticator
   private let audit: AuditLog
   private let keys = ScramKeyCache()
+  private let clientCertificates: ClientCertificates
   private let logger = Logger(label: "db")
   private let queries: QueryAuditor?
   private let serverID: String
@@ -35,20 +36,22 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   /// - Parameters:
+  ///   - catalog: the databases to serve; what changes in it counts for logins that begin from then on.
   ///   - queries: records what sessions ask; `nil`: nothing does.
   ///   - serverID: names this service's host in records.
   ///   - identify: whom a certificate (DER) speaks for; checks it, since one that came through a tunnel has not met TLS
   ///     here.
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   ///   - locks: the locks in force; `applyLocks` is to be called when they change.
+  ///   - clientCertificates: what databases without AWS settings are shown.
   public init(
-    databases: [ServedDatabase], authenticator: RedshiftServerlessAuthenticator, audit: AuditLog,
+    catalog: DatabaseCatalog, authenticator: RedshiftAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
-    locks: @escaping @Sendable () throws -> [Lock]
+    locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates
   ) {
-    self.databases = Mutex(Self.byName(databases))
+    self.catalog = catalog
     self.authenticator = authenticator
     self.audit = audit
     self.identify = identify
@@ -56,20 +59,14 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.serverID = serverID
     self.checker = checker
     self.locks = locks
+    self.clientCertificates = clientCertificates
   }
-
-  /// Serves `databases` instead, to logins that begin from now on.
-  public func use(_ databases: [ServedDatabase]) { self.databases.withLock { $0 = Self.byName(databases) } }
 
   /// Names of the databases served now, sorted.
-  public var databaseNames: [String] { databases.withLock { $0.keys.sorted() } }
+  public var databaseNames: [String] { catalog.served.map(\.name) }
 
   /// Whether a database of that name is served here.
-  public func serves(_ name: String) -> Bool { databases.withLock { $0[name] != nil } }
-
-  private static func byName(_ databases: [ServedDatabase]) -> [String: ServedDatabase] {
-    Dictionary(databases.map { ($0.name, $0) }) { first, _ in first }
-  }
+  public func serves(_ name: String) -> Bool { catalog.database(named: name) != nil }
 
   public func userName(certificate: [UInt8]) -> String? { try? identify(certificate).username }
 
@@ -77,6 +74,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private static let maximumUserAgent = 256
 
   public func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
+    await authorize(request, identity: nil)
+  }
+
+  /// As `authorize(_:)`.
+  ///
+  /// - Parameter identity: whom the certificate speaks for, if the caller has checked it by the same authorities.
+  public func authorize(
+    _ request: SessionRequest, identity: UserIdentity?
+  ) async -> Result<SessionRoute, WireError> {
     var event = AuditEvent("db.session.start", code: "TDB00W")
     event.databaseUser = request.user
     event.databaseName = request.database
@@ -85,7 +91,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.databaseProtocol = "postgres"
     event.extra = [("server_id", .text(serverID))]
     do {
-      return .success(.database(try await grant(request, &event)))
+      return .success(.database(try await grant(request, identity, &event)))
     } catch {
       let refusal = wireError(error)
       event.success = false
@@ -96,10 +102,12 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
   }
 
-  private func grant(_ request: SessionRequest, _ event: inout AuditEvent) async throws -> SessionGrant {
+  private func grant(
+    _ request: SessionRequest, _ known: UserIdentity?, _ event: inout AuditEvent
+  ) async throws -> SessionGrant {
     let identity: UserIdentity
     do {
-      identity = try identify(request.certificate)
+      identity = try known ?? identify(request.certificate)
     } catch let error as PKIError {
       throw WireError(
         .invalidAuthorization, "the client certificate cannot be used: \(error)", hint: "Run 'tsh db login'.")
@@ -114,7 +122,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.databaseService = route.service
     try Self.check(request, against: route)
     let lockable = LockableSession(
-      user: identity.username, roles: identity.roles, database: route.service, control: request.control)
+      user: identity.username, roles: identity.roles, database: route.service, server: serverID,
+      control: request.control)
     try refuseLocked(lockable)
     let checker = try self.checker(identity)
     // An unknown database and one that may not be seen answer alike: names cannot be probed.
@@ -122,7 +131,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       .invalidAuthorization, "access to database '\(route.service)' denied",
       detail: "no role of yours allows this database",
       hint: "See 'tsh db ls' for those you can reach.")
-    guard let database = databases.withLock({ $0[route.service] }) else { throw unknown }
+    guard let database = catalog.database(named: route.service) else { throw unknown }
     event.databaseURI = database.uri
     event.databaseType = database.auditType
     event.extra += database.auditFields
@@ -137,7 +146,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
-    return try await connect(request, identity, database, checker, event, lockable)
+    return try await connect(
+      request, identity, database, checker, event, lockable, isSpelledOut: checker.spellsOut(access))
   }
 
   private func refuseLocked(_ session: LockableSession) throws {
@@ -163,30 +173,32 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   private func connect(
     _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
-    _ event: AuditEvent, _ lockable: LockableSession
+    _ event: AuditEvent, _ lockable: LockableSession, isSpelledOut: Bool
   ) async throws -> SessionGrant {
     var user = request.user
     var password: Secret?
     var isCached = false
-    if let serverless = database.serverless {
-      let role = try RoleARN.ofDatabaseUser(request.user, account: serverless.account, region: serverless.region)
-      let login = DatabaseLogin(
-        workgroup: serverless.workgroup, region: serverless.region, database: request.database,
-        assumeRole: serverless.assumeRole, externalID: serverless.externalID, userRole: role)
+    var tls = database.tls
+    if let redshift = database.redshift {
+      let login = try redshift.login(user: request.user, database: request.database, isSpelledOut: isSpelledOut)
       let result = try await authenticator.credentials(
-        for: login, sessionName: identity.username, rejected: request.rejectedPassword)
+        for: login, userName: identity.username, rejected: request.rejectedPassword)
       (user, password, isCached) = (result.credentials.user, result.credentials.password, result.isCached)
+    } else {
+      tls = try await clientCertificates.context(for: database, user: user)
     }
     let addresses = try Resolver.addresses(host: database.host, port: database.port)
     let sessionID = UUID().uuidString.lowercased()
     var event = event
     event.sessionID = sessionID
     let recording = queries?.begin(event)
+    var lockable = lockable
+    lockable.id = sessionID
     sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording, lockable: lockable) }
     let remaining = identity.notValidAfter.timeIntervalSinceNow
     let keys = keys
     return SessionGrant(
-      sessionID: sessionID, addresses: addresses, tls: database.tls, serverName: database.serverName, user: user,
+      sessionID: sessionID, addresses: addresses, tls: tls, serverName: database.serverName, user: user,
       database: request.database, password: password, isPasswordCached: isCached,
       deriveKeys: { [password] derivation throws(AuthenticationFailure) in
         try keys.keys(for: derivation, password: password)
@@ -200,8 +212,18 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     switch error {
     case let error as WireError: return error
     case let error as AWSError:
+      logger.warning("AWS gives no database credentials", metadata: ["error": "\(error.details)"])
       return WireError(
         .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
+    case let error as CredentialsError:
+      logger.warning(
+        "no AWS credentials of this host", metadata: ["error": "\(error.failure?.details ?? error.description)"])
+      return WireError(
+        .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
+    case let error as ClientCertificateError:
+      return WireError(
+        .cannotConnect, "no client certificate for the database could be got: \(error)",
+        hint: "Check that the Database Service reaches the Auth Service: see its log.")
     case let error as IdentityRefusal:
       return WireError(.invalidAuthorization, error.message, hint: "Run 'tsh login' and try again.")
     default:

@@ -3,36 +3,41 @@ import AccessControl
 import Audit
 import ConfigurationFile
 import Foundation
+import Secrets
 import TLS
 import TextForms
 
-/// A database of the configuration, with everything derived that can be derived at start.
+/// A database to serve, with everything derived that can be derived at start.
 public struct ServedDatabase: Sendable {
-  /// How Redshift Serverless is asked for a login.
-  struct Serverless: Sendable {
-    let workgroup: String
-    let region: String
-    let account: String
-    let assumeRole: RoleARN?
-    let externalID: String?
+  /// Where it is described, as listings name it.
+  public enum Origin: String, Sendable {
+    case file = "config-file"
+    case dynamic
   }
 
   public let name: String
   public let description: String
   public let uri: String
-  public let labels: [String: String]
+  public internal(set) var labels: [String: String]
+  let dynamicLabels: [DynamicLabel]
+  public let origin: Origin
   let host: String
   let port: UInt16
   let serverName: String
+  /// Without a client certificate.
   let tls: ClientTLSContext
-  let serverless: Serverless?
+  private let tlsMode: ClientTLSContext.Mode
+  private let caPEM: String?
+  let redshift: RedshiftTarget?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
-  public init(_ configuration: DatabaseConfiguration) throws {
+  public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
+    self.origin = origin
     name = configuration.name
     description = configuration.description
     uri = configuration.uri
     labels = configuration.labels
+    dynamicLabels = configuration.dynamicLabels
     func complaint(_ text: String) -> ConfigurationError {
       ConfigurationError("database '\(configuration.name)': \(text)")
     }
@@ -42,16 +47,17 @@ public struct ServedDatabase: Sendable {
     (host, port) = (target.host, target.port)
     serverName = configuration.serverName ?? host
     do {
-      let ca = try configuration.caFile.map { path in
+      let fromFile = try configuration.caFile.map { path in
         guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8)
         else {
           throw complaint("ca_cert_file \(path) cannot be read")
         }
         return text
       }
-      tls = try ClientTLSContext(
-        mode: ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull, trustedCAPEM: ca)
-      serverless = try Self.serverless(configuration, host: host, complaint: complaint)
+      tlsMode = ClientTLSContext.Mode(rawValue: configuration.tlsMode) ?? .verifyFull
+      caPEM = configuration.caPEM ?? fromFile
+      tls = try ClientTLSContext(mode: tlsMode, trustedCAPEM: caPEM)
+      redshift = try RedshiftTarget(configuration, host: host, complaint: complaint)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
     } catch let error as AWSError {
@@ -59,45 +65,28 @@ public struct ServedDatabase: Sendable {
     }
   }
 
-  private static func serverless(
-    _ configuration: DatabaseConfiguration, host: String, complaint: (String) -> ConfigurationError
-  ) throws -> Serverless? {
-    let endpoint = RedshiftServerlessEndpoint(host: host)
-    guard endpoint != nil || configuration.workgroup != nil else { return nil }
-    func pick(_ configured: String?, _ derived: String?, _ key: String) throws -> String {
-      if let configured, let derived, !derived.isEmpty, configured != derived {
-        throw complaint("\(key) '\(configured)' contradicts the uri, which says '\(derived)'")
-      }
-      guard let value = configured ?? derived, !value.isEmpty else {
-        throw complaint("\(key) cannot be read from the uri; set it")
-      }
-      return value
-    }
-    let region = try pick(configuration.region, endpoint?.region, "aws.region")
-    let account = try pick(configuration.accountID, endpoint?.account, "aws.account_id")
-    return Serverless(
-      workgroup: try pick(configuration.workgroup, endpoint?.workgroup, "aws.redshift_serverless.workgroup_name"),
-      region: region, account: account, assumeRole: try configuration.assumeRoleARN.map { try RoleARN($0) },
-      externalID: configuration.externalID)
+  /// A context that presents a client certificate; trusts the cluster's db CAs too, unless there is a CA file.
+  func context(
+    presenting certificate: (chainPEM: String, keyPEM: Secret), clusterCAPEMs: [String]
+  ) throws(TLSConfigurationError) -> ClientTLSContext {
+    try ClientTLSContext(
+      mode: tlsMode, trustedCAPEM: caPEM, furtherCAPEMs: caPEM == nil ? clusterCAPEMs : [],
+      clientCertificate: certificate)
   }
 
   /// `db_type` of audit records.
-  var auditType: String { serverless == nil ? "self-hosted" : "redshift-serverless" }
+  var auditType: String { redshift?.auditType ?? "self-hosted" }
 
   /// Fields of audit records that tell which database it is.
   var auditFields: [(name: StaticString, value: AuditEvent.Value)] {
-    var fields: [(name: StaticString, value: AuditEvent.Value)] = []
-    if !labels.isEmpty { fields.append(("db_labels", .pairs(labels))) }
-    guard let serverless else { return fields }
-    fields.append(("db_aws_region", .text(serverless.region)))
-    fields.append(("db_aws_account_id", .text(serverless.account)))
-    fields.append(("db_aws_redshift_serverless_workgroup", .text(serverless.workgroup)))
-    return fields
+    (labels.isEmpty ? [] : [("db_labels", .pairs(labels))]) + (redshift?.auditFields ?? [])
   }
 
   /// AWS account and region where database users are IAM roles.
-  public var account: String? { serverless?.account }
-  public var region: String? { serverless?.region }
+  public var account: String? { redshift?.accountOfUsers }
+  public var region: String? { account == nil ? nil : redshift?.region }
+  public var workgroup: String? { redshift?.workgroup }
+  public var assumeRoleARN: String? { redshift?.assumeRole?.description }
 
   /// How roles may write `user` at this database.
   public func spellings(ofUser user: String) -> DatabaseUserSpellings {

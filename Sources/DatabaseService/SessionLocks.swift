@@ -8,11 +8,15 @@ struct LockableSession {
   let roles: [String]
   /// Name of the database in the cluster.
   let database: String
+  /// ID of the host that serves it.
+  let server: String
   let control: SessionControl
+  /// Once it is granted.
+  var id: String?
 
   /// The lock of `locks` that shuts it out, if any.
   func lock(among locks: [Lock]) -> Lock? {
-    locks.first { $0.hits(user: user, roles: roles, database: database) }
+    locks.first { $0.hits(user: user, roles: roles, database: database, session: id, server: server) }
   }
 }
 

@@ -25,7 +25,7 @@ public struct DiagnosticsServer: Sendable {
     "sallyport_aws_calls_total": "Calls to AWS, retries included in the one, by outcome: ok or the error code.",
     "sallyport_aws_call_seconds": "How long calls to AWS took, retries included.",
     "sallyport_credential_cache_total":
-      "Database credentials asked for: hit, miss (a call to AWS), joined (another's call), recent_failure.",
+      "Database credentials asked for: hit, miss (a call to AWS), joined (another's call), failure.",
     "sallyport_audit_events_total": "Audit events, by outcome: written or dropped.",
   ]
 

@@ -24,7 +24,8 @@ struct GatewayMetrics {
         tally("sqlstate") { sample in sample.counters.refusals.map { ($0.key.rawValue, $0.value) } }),
       MetricFamily(
         "sallyport_connections_turned_away_total", .counter,
-        help: "Connections closed at once because the limit was reached.", sum { $0.counters.turnedAway }),
+        help: "Connections closed at once, by the limit they met.",
+        tally("limit") { sample in sample.counters.turnedAway.map { ($0.key, $0.value) } }),
       MetricFamily(
         "sallyport_connections_open", .gauge, help: "Connections to the public port.", sum { UInt64($0.clients) }),
       MetricFamily(

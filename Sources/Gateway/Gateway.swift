@@ -8,6 +8,7 @@ public final class Gateway: Sendable {
   let settings: GatewaySettings
   let authorizer: any SessionAuthorizer
   let pool = DispatchPool()
+  let admission = Admission()
   let agentLoad = AgentLoad()
   private let logger = Logger(label: "gateway")
   /// Serial, so that a session's start is told before its end.
@@ -42,13 +43,15 @@ public final class Gateway: Sendable {
 
   /// Opens `addresses` on each of `reactorCount` reactors and starts serving.
   ///
-  /// - Throws: `SystemError` if a listener cannot be opened.
-  public func start(on addresses: [SocketAddress], reactorCount: Int) throws -> RunningGateway {
+  /// - Throws: `SystemError` if a listener cannot be opened or `interface` cannot be used.
+  public func start(
+    on addresses: [SocketAddress], reactorCount: Int, over interface: KernelInterface = .epoll
+  ) throws -> RunningGateway {
     var threads: [ReactorThread] = []
     let peers = Peers()
     do {
       for index in 0..<reactorCount {
-        let thread = try ReactorThread.start(index: index) { reactor in
+        let thread = try ReactorThread.start(index: index, over: interface) { reactor in
           let worker = Worker(reactor: reactor, gateway: self, peers: peers, reactorCount: reactorCount)
           reactor.context = worker
           for address in addresses { try Listener.open(address, worker: worker) }

@@ -14,10 +14,8 @@ public struct GatewaySettings: Sendable {
   public var recording: QueryRecording?
   /// Whether a CancelRequest may come without TLS, as psql up to version 16 sends it.
   public var allowsCancelInClear = true
-  /// Connections one reactor serves at once; more are closed as they come, before they cost a handshake.
-  public var maximumConnections = 20_000
-  /// Connections one reactor serves before their login is over.
-  public var maximumLogins = 5_000
+  /// Connections that are more than that are closed as they come, before they cost a handshake.
+  public var limits = AdmissionLimits()
   /// Milliseconds from accept to a complete startup message.
   public var startupDeadline: UInt64 = 10_000
   /// Milliseconds from there to the database's ReadyForQuery.

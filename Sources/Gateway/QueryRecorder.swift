@@ -12,6 +12,7 @@ struct QueryRecorder {
   private let valueLimit: Int
   private let isStrict: Bool
 
+  private var names = NameWatch()
   private var requests = MessageWalker()
   private var responses = MessageWalker()
   /// Bytes kept of the request and the error at hand; -1 once nothing more of it is to be kept.
@@ -22,8 +23,8 @@ struct QueryRecorder {
   private var awaited = 0
   private var hasGap = false
 
-  /// Names of statements and portals fit; PostgreSQL's own are shorter than 64 bytes.
-  private static let nameLimit = 512
+  /// Bytes kept of requests of which only names are wanted; two fit.
+  private static let namesLimit = 512
   private static let errorLimit = 1024
 
   /// Told to the client of a session that cannot be recorded.
@@ -31,31 +32,47 @@ struct QueryRecorder {
     .adminShutdown, "the audit log cannot keep up and this cluster does not let statements go unrecorded",
     hint: "Connect again in a moment; tell the administrator if it persists.")
 
+  /// Told to the client whose statement could not be told apart from others.
+  static let nameTooLong = WireError(
+    .nameTooLong, "the name of a prepared statement or portal is longer than \(FrontendMessage.maximumName) bytes",
+    detail: "This cluster does not let statements go unrecorded, and databases cut such names.",
+    hint: "Have the program use shorter names.")
+
+  /// What became of a client's bytes.
+  enum Verdict {
+    case noted
+    /// There was no room for them and the session must not go on.
+    case overflow
+    /// They have a name that cannot be followed and must not reach the database.
+    case nameTooLong
+  }
+
   /// - Parameter session: names the session to the consumer.
   init(_ recording: QueryRecording, reactor index: Int, session: UInt64) {
     ring = recording.rings[index]
     self.session = session
     queryLimit = recording.settings.maximumQuery
-    valueLimit = recording.settings.includesParameters ? recording.settings.maximumQuery : Self.nameLimit
+    valueLimit = recording.settings.includesParameters ? recording.settings.maximumQuery : Self.namesLimit
     isStrict = recording.settings.isStrict
   }
 
   /// Takes note of bytes from the client that a scanner has let pass.
   ///
-  /// - Returns: `false` if the session must not go on.
-  mutating func noteRequests(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> Bool {
+  /// - Returns: anything but `noted` only if the session is a strict one.
+  mutating func noteRequests(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> Verdict {
     var position = 0
     while let part = requests.next(bytes, &position) {
       if part.isFirst { requestKept = begin(part.type) }
+      if isStrict, !names.admits(part) { return .nameTooLong }
       guard requestKept >= 0 else { continue }
       let limit = limit(of: part.type)
       let kept = min(part.bytes.count, limit - requestKept)
       let isLast = part.isLast || requestKept + kept == limit
       let isNoted = put(part, kept, isLast: isLast, isResponse: false, now: now)
       requestKept = isLast || !isNoted ? -1 : requestKept + kept
-      if !isNoted, isStrict { return false }
+      if !isNoted, isStrict { return .overflow }
     }
-    return true
+    return .noted
   }
 
   /// Takes note of bytes from the database that a scanner has let pass.
@@ -101,7 +118,7 @@ struct QueryRecorder {
     switch type {
     case UInt8(ascii: "Q"), UInt8(ascii: "P"): queryLimit
     case UInt8(ascii: "B"), UInt8(ascii: "F"): valueLimit
-    default: Self.nameLimit
+    default: Self.namesLimit
     }
   }
 

@@ -11,8 +11,8 @@ public struct WorkerCounters: Sendable {
   public internal(set) var sessionsEnded: UInt64 = 0
   /// Sessions that were told why they do not start.
   public internal(set) var refusals: [SQLState: UInt64] = [:]
-  /// Connections closed at once because the reactor serves as many as it may.
-  public internal(set) var turnedAway: UInt64 = 0
+  /// Connections closed at once, by the limit that they met.
+  public internal(set) var turnedAway: [String: UInt64] = [:]
   /// Plaintext bytes relayed after the login.
   public internal(set) var bytesFromClients: UInt64 = 0
   public internal(set) var bytesToClients: UInt64 = 0
@@ -26,6 +26,8 @@ public struct WorkerCounters: Sendable {
 
     mutating func fail(_ failure: TLSFailure) { failed[failure.reason, default: 0] &+= 1 }
   }
+
+  mutating func turnAway(_ refusal: Admission.Refusal) { turnedAway[refusal.rawValue, default: 0] &+= 1 }
 
   mutating func refuse(_ error: WireError) { refusals[error.state, default: 0] &+= 1 }
 }

@@ -20,7 +20,9 @@ final class LocalClient: Channel {
   private var remote: RemoteLeg?
   /// The first bytes for the cluster: a startup message or a cancel request.
   private var opening: [UInt8] = []
-  private var boundary = MessageBoundary()
+  /// Where the cluster's messages end. It judges nothing: the gateway has judged them already, and here it is only asked
+  /// whether a message of our own may be put between them.
+  private var walker = MessageWalker()
 
   /// Bytes that may wait for one side before the other is no longer read.
   static let highMark = 256 * 1024
@@ -147,7 +149,7 @@ final class LocalClient: Channel {
 
   /// Bytes of the cluster, unchanged. Returns whether the client keeps up.
   func deliver(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    if isTunnel { boundary.scan(bytes) }
+    if isTunnel { walker.walk(bytes) }
     send(bytes)
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)
@@ -165,7 +167,7 @@ final class LocalClient: Channel {
   }
 
   private func refuse(_ error: WireError) {
-    if isTunnel, boundary.isAtBoundary, stage != .over { send(Encode.errorResponse(error)) }
+    if isTunnel, walker.isAtMessageBoundary, stage != .over { send(Encode.errorResponse(error)) }
     end()
   }
 

@@ -11,7 +11,10 @@ public struct CertificateAuthority: Sendable {
   /// What an authority's certificates are for.
   public enum Kind: String, Sendable, CaseIterable, Codable {
     case user, host
+    /// Servers of databases.
     case database = "db"
+    /// What the Database Service presents to databases.
+    case databaseClient = "db_client"
   }
 
   /// What it signs for.
@@ -60,7 +63,7 @@ public struct CertificateAuthority: Sendable {
   }
 
   /// Its certificate as PEM.
-  public var certificatePEM: String { get throws { try certificate.serializeAsPEM().pemString } }
+  public var certificatePEM: String { get throws { try certificate.pem } }
   /// Its private key as PEM, to be stored.
   public var keyPEM: Secret { keyPair.pem }
 
@@ -97,6 +100,40 @@ public struct CertificateAuthority: Sendable {
       identity: try identity.certificateExtension())
   }
 
+  /// A database server's certificate for the key of `signingRequestPEM`.
+  ///
+  /// - Parameter names: DNS or IP SANs; the first is the subject too.
+  public func issueDatabaseServer(names: [String], signingRequestPEM: String, notAfter: Date) throws -> String {
+    guard let first = names.first else { throw PKIError("a server's certificate needs a name") }
+    return try sign(
+      Self.publicKey(ofSigningRequest: signingRequestPEM), commonName: first, notAfter: notAfter,
+      usages: [.serverAuth], names: SubjectAlternativeNames(names.map(Self.generalName)), identity: nil)
+  }
+
+  /// A certificate that speaks for a database user to the database, for the key of `signingRequestPEM`.
+  public func issueDatabaseClient(user: String, signingRequestPEM: String, notAfter: Date) throws -> String {
+    try sign(
+      Self.publicKey(ofSigningRequest: signingRequestPEM), commonName: user, notAfter: notAfter,
+      usages: [.clientAuth], names: nil, identity: nil)
+  }
+
+  /// The certificate by which this authority vouches for `other`, of the same name (RFC 4210 section 4.4): who trusts
+  /// only this one can check what the other issued. Being self-issued it does not count against the path length.
+  public func bridge(to other: CertificateAuthority) throws -> String {
+    let certificate = try Certificate(
+      version: .v3, serialNumber: .init(), publicKey: other.certificate.publicKey,
+      notValidBefore: Date() - Self.backdating,
+      notValidAfter: min(self.certificate.notValidAfter, other.certificate.notValidAfter),
+      issuer: self.certificate.subject, subject: other.certificate.subject, signatureAlgorithm: .ecdsaWithSHA256,
+      extensions: Certificate.Extensions {
+        Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
+        Critical(KeyUsage(keyCertSign: true, cRLSign: true))
+        SubjectKeyIdentifier(hash: other.certificate.publicKey)
+        AuthorityKeyIdentifier(keyIdentifier: SubjectKeyIdentifier(hash: self.certificate.publicKey).keyIdentifier)
+      }, issuerPrivateKey: Certificate.PrivateKey(keyPair.key))
+    return try certificate.pem
+  }
+
   private func sign(
     _ publicKey: Certificate.PublicKey, commonName: String, notAfter: Date, usages: [ExtendedKeyUsage.Usage],
     names: SubjectAlternativeNames?, identity: Certificate.Extension?
@@ -116,7 +153,7 @@ public struct CertificateAuthority: Sendable {
       notValidAfter: notAfter, issuer: self.certificate.subject,
       subject: try DistinguishedName { CommonName(commonName) },
       signatureAlgorithm: .ecdsaWithSHA256, extensions: extensions, issuerPrivateKey: issuerKey)
-    return try certificate.serializeAsPEM().pemString
+    return try certificate.pem
   }
 
   private static func publicKey(ofSigningRequest pem: String) throws -> Certificate.PublicKey {
@@ -147,6 +184,11 @@ public struct CertificateAuthority: Sendable {
     }
     return .dnsName(name)
   }
+}
+
+extension Certificate {
+  /// PEM that others can be appended to.
+  fileprivate var pem: String { get throws { try serializeAsPEM().pemString + "\n" } }
 }
 
 /// The pin of a CA certificate: `sha256:` and the hex of the SHA-256 of its SubjectPublicKeyInfo.

@@ -17,6 +17,10 @@ public struct HostIdentity: Codable, Sendable, Equatable {
   public var name: String
   public var services: [ServiceRole]
   public var clusterName: String
+  /// End of validity of the certificate it was read from.
+  public var notValidAfter: Date = .distantPast
+
+  enum CodingKeys: String, CodingKey { case hostID, name, services, clusterName }
 
   public init(hostID: String, name: String, services: [ServiceRole], clusterName: String) {
     self.hostID = hostID
@@ -78,9 +82,10 @@ public struct TrustedAuthorities: Sendable {
   /// The host a certificate (DER) speaks for, under the host CA.
   public func host(certificateDER: [UInt8], now: Date = Date()) throws -> HostIdentity {
     let certificate = try verified(certificateDER, under: host, now)
-    guard let identity = try IdentityCoding.decode(HostIdentity.self, HostIdentity.extensionID, of: certificate) else {
+    guard var identity = try IdentityCoding.decode(HostIdentity.self, HostIdentity.extensionID, of: certificate) else {
       throw PKIError("the certificate is not one of a host that joined the cluster")
     }
+    identity.notValidAfter = certificate.notValidAfter
     return identity
   }
 
@@ -93,7 +98,7 @@ public struct TrustedAuthorities: Sendable {
       throw PKIError("the certificate cannot be read")
     }
     guard authorities.contains(where: { $0.publicKey.isValidSignature(certificate.signature, for: certificate) }) else {
-      throw PKIError("the certificate was not issued by this cluster")
+      throw PKIError("the certificate was not issued by a CA that this cluster trusts (any more)")
     }
     guard certificate.notValidBefore <= now, now < certificate.notValidAfter else {
       throw PKIError("the certificate has expired or is not valid yet; run 'tsh login'")

@@ -1,7 +1,11 @@
 /// Readers of frontend message bodies that may have been cut off, for accounts of what was asked.
 ///
-/// Format: PostgreSQL documentation, "Message Formats". A field that is cut off reads as `nil`; nothing here throws.
+/// Format: PostgreSQL documentation, "Message Formats". A field that is missing reads as `nil`, a name that is cut off as
+/// what is there of it; nothing here throws.
 public enum FrontendMessage {
+  /// Bytes of the name of a statement or portal that PostgreSQL keeps (NAMEDATALEN less one); Redshift keeps more.
+  public static let maximumName = 63
+
   /// A NUL-ended text, and whether its end was there.
   public struct Text: Sendable, Equatable {
     public let bytes: [UInt8]
@@ -17,29 +21,28 @@ public enum FrontendMessage {
   }
 
   /// `P`: name and text.
-  public static func parse(_ body: [UInt8]) -> (statement: [UInt8], query: Text)? {
+  public static func parse(_ body: [UInt8]) -> (statement: [UInt8], query: Text) {
     body.withUnsafeBytes { bytes in
       var reader = ByteReader(bytes)
-      guard let name = reader.cString() else { return nil }
-      return (name, text(&reader))
+      return (name(&reader), text(&reader))
     }
   }
 
   /// `B`: names, and the values as far as they are there.
-  public static func bind(_ body: [UInt8]) -> (portal: [UInt8]?, statement: [UInt8]?, values: [Value]) {
+  public static func bind(_ body: [UInt8]) -> (portal: [UInt8], statement: [UInt8]?, values: [Value]) {
     body.withUnsafeBytes { bytes in
       var reader = ByteReader(bytes)
-      guard let portal = reader.cString() else { return (nil, nil, []) }
-      guard let statement = reader.cString() else { return (portal, nil, []) }
-      return (portal, statement, values(&reader))
+      let portal = name(&reader)
+      guard reader.remaining > 0 else { return (portal, nil, []) }
+      return (portal, name(&reader), values(&reader))
     }
   }
 
   /// `E`: the portal.
-  public static func execute(_ body: [UInt8]) -> [UInt8]? {
+  public static func execute(_ body: [UInt8]) -> [UInt8] {
     body.withUnsafeBytes { bytes in
       var reader = ByteReader(bytes)
-      return reader.cString()
+      return name(&reader)
     }
   }
 
@@ -47,8 +50,8 @@ public enum FrontendMessage {
   public static func target(_ body: [UInt8]) -> (kind: UInt8, name: [UInt8])? {
     body.withUnsafeBytes { bytes in
       var reader = ByteReader(bytes)
-      guard let kind = reader.byte(), let name = reader.cString() else { return nil }
-      return (kind, name)
+      guard let kind = reader.byte() else { return nil }
+      return (kind, name(&reader))
     }
   }
 
@@ -69,6 +72,8 @@ public enum FrontendMessage {
     /// The captured part of the message ends in or before it.
     case cut
   }
+
+  private static func name(_ reader: inout ByteReader) -> [UInt8] { reader.cString() ?? reader.rest() }
 
   private static func text(_ reader: inout ByteReader) -> Text {
     if let whole = reader.cString() { return Text(bytes: whole, isWhole: true) }

@@ -20,6 +20,15 @@ public struct MessageWalker: Sendable {
 
   public init() {}
 
+  /// Whether the bytes so far end with a complete message.
+  public var isAtMessageBoundary: Bool { !isInBody && headerCount == 0 }
+
+  /// Walks over a whole chunk, for those who only want to know where that ends.
+  public mutating func walk(_ chunk: UnsafeRawBufferPointer) {
+    var position = 0
+    while next(chunk, &position) != nil {}
+  }
+
   /// The next part of `chunk` from `position` on, which moves behind it; `nil` at the end of the chunk.
   @inline(__always)
   public mutating func next(_ chunk: UnsafeRawBufferPointer, _ position: inout Int) -> Part? {

@@ -7,6 +7,7 @@ public enum SQLState: String, Sendable {
   case invalidParameter = "22023"
   case invalidAuthorization = "28000"
   case invalidCatalog = "3D000"
+  case nameTooLong = "42622"
   case tooManyConnections = "53300"
   case programLimit = "54000"
   case adminShutdown = "57P01"

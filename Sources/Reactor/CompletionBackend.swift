@@ -23,7 +23,8 @@ public enum Completion {
 /// Rules that every back end keeps, and that the contract tests check:
 /// 1. Submitting never delivers: completions come only out of `poll`.
 /// 2. `accept` and `receive` are multishot: one submission, completions until `pause` or `close`.
-/// 3. A send buffer stays valid and unmoved until its `sent` or `failed`; one send at a time per handle.
+/// 3. A send buffer stays valid and unmoved until its `sent` or `failed`, or until the owner given to `close` is let go;
+///    one send at a time per handle.
 /// 4. After `close(handle)` returns, nothing is ever delivered for that handle.
 /// 5. `wake` may be called from any thread and makes the current or next `poll` return; all else is bound to one thread.
 ///
@@ -44,7 +45,9 @@ public protocol CompletionBackend: AnyObject {
   /// Sends end of stream: shutdown(2) for writing.
   func shutdownWrite(_ handle: Handle)
   /// Closes the descriptor and forgets the handle.
-  func close(_ handle: Handle)
+  ///
+  /// - Parameter owner: of the send buffer: kept alive for as long as the kernel may read from it.
+  func close(_ handle: Handle, keeping owner: AnyObject?)
   /// Waits up to `timeoutMilliseconds` (-1: for ever) and delivers what completed.
   ///
   /// `awoke` is called once, after the wait and before what it brought is delivered: time may have passed.

@@ -33,6 +33,8 @@ public final class EpollBackend: CompletionBackend {
   /// Entries with work that needs no further edge: unread bytes, a submitted send, a connect that ended at once.
   private var ready: [Handle] = []
   private var working: [Handle] = []
+  /// Bytes were delivered since this was cleared.
+  private var hasReceived = false
   // Invariant: both buffers are owned by this object, live as long as it does and are touched only inside `poll`.
   private let events: UnsafeMutableBufferPointer<epoll_event>
   private let receiveBuffer: UnsafeMutableRawBufferPointer
@@ -120,7 +122,7 @@ public final class EpollBackend: CompletionBackend {
     _ = Glibc.shutdown(entries[index].descriptor, Int32(SHUT_WR))
   }
 
-  public func close(_ handle: Handle) {
+  public func close(_ handle: Handle, keeping owner: AnyObject?) {
     guard let index = index(of: handle) else { return }
     // Closing the last descriptor also removes it from the epoll set; late events fail the generation check.
     Glibc.close(entries[index].descriptor)
@@ -128,8 +130,10 @@ public final class EpollBackend: CompletionBackend {
   }
 
   public func poll(timeoutMilliseconds: Int32, awoke: () -> Void, deliver: (Handle, Completion) -> Void) {
+    hasReceived = false
     serveReady(deliver)
-    let timeout = ready.isEmpty ? timeoutMilliseconds : 0
+    // Bytes delivered before the wait may make the owner send something, which must not wait in its turn.
+    let timeout = ready.isEmpty && !hasReceived ? timeoutMilliseconds : 0
     let count = epoll_wait(descriptor, events.baseAddress, Int32(events.count), timeout)
     awoke()
     // -1 is EINTR alone here: the arguments are ours. The next turn polls again.
@@ -235,6 +239,7 @@ public final class EpollBackend: CompletionBackend {
     let handle = entries[index].handle
     let count = recv(entries[index].descriptor, receiveBuffer.baseAddress, receiveBuffer.count, 0)
     if count > 0 {
+      hasReceived = true
       if count < receiveBuffer.count, !entries[index].hasHungUp {
         entries[index].isReadable = false
       } else {

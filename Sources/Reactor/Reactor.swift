@@ -15,7 +15,10 @@ public final class Reactor {
   /// What the channels of this reactor share; set once, before the loop begins.
   public var context: AnyObject?
 
-  let backend: EpollBackend
+  /// What the kernel interface beneath this reactor is.
+  public var kernelInterface: KernelInterface { backend.interface }
+
+  let backend: Backend
   let chunks = ChunkPool()
   /// Channels with fresh outgoing bytes; alive until the end of the turn, since closing defers release.
   var dirty: [Unmanaged<Channel>] = []
@@ -33,10 +36,13 @@ public final class Reactor {
   /// A started timer.
   public struct Timer { fileprivate var id: TimerWheel.ID }
 
-  /// - Parameter maximumChannels: sockets at once, listeners included.
-  public init(index: Int, maximumChannels: Int = 1 << 20) throws(SystemError) {
+  /// - Parameters:
+  ///   - interface: must be one that this process may use: see `KernelInterface.best()`.
+  ///   - maximumChannels: sockets at once, listeners included.
+  public init(index: Int, over interface: KernelInterface = .epoll, maximumChannels: Int = 1 << 20) throws(SystemError)
+  {
     self.index = index
-    backend = try EpollBackend()
+    backend = try Backend(interface)
     mailbox = Mailbox(waker: backend.waker, capacity: 1 << 16)
     channels = Slab(capacity: maximumChannels)
     now = Self.monotonicMilliseconds()
@@ -80,7 +86,7 @@ public final class Reactor {
   }
 
   func remove(_ channel: Channel) {
-    backend.close(channel.handle)
+    backend.close(channel.handle, keeping: channel)
     channels.remove(channel.handle)
   }
 

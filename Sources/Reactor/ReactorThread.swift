@@ -14,17 +14,19 @@ public final class ReactorThread: Sendable {
 
   /// Makes a reactor on a thread of its own and runs it.
   ///
-  /// - Parameter prepare: called on that thread before the loop begins: opens listeners.
+  /// - Parameters:
+  ///   - interface: what the reactor asks the kernel by.
+  ///   - prepare: called on that thread before the loop begins: opens listeners.
   /// - Throws: what making the reactor or `prepare` threw.
   public static func start(
-    index: Int, prepare: @escaping @Sendable (Reactor) throws -> Void
+    index: Int, over interface: KernelInterface = .epoll, prepare: @escaping @Sendable (Reactor) throws -> Void
   ) throws -> ReactorThread {
     let outcome = StartOutcome()
     let started = DispatchSemaphore(value: 0)
     let finished = DispatchSemaphore(value: 0)
     let thread = Thread {
       do {
-        let reactor = try Reactor(index: index)
+        let reactor = try Reactor(index: index, over: interface)
         try prepare(reactor)
         outcome.store(.success(reactor.mailbox))
         started.signal()

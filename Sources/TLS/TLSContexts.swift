@@ -124,19 +124,23 @@ public final class ClientTLSContext: Sendable {
 
   let box: ContextBox
   let mode: Mode
+  /// Whether it has a certificate to present.
+  public let hasCertificate: Bool
   /// Whether a successful handshake proves who the server is: its name was checked, or its issuer is one chosen for it.
   /// With the system's roots and no name, any public certificate would do.
   let identifiesServer: Bool
 
   /// - Parameters:
   ///   - trustedCAPEM: the only CAs trusted; `nil`: the system's (and `SSL_CERT_FILE`, as OpenSSL has it).
+  ///   - furtherCAPEMs: trusted besides.
   ///   - clientCertificate: presented if the server asks.
   ///   - applicationProtocols: offered by ALPN, in order of preference.
   public init(
-    mode: Mode, trustedCAPEM: String? = nil, clientCertificate: (chainPEM: String, keyPEM: Secret)? = nil,
-    applicationProtocols: [String] = []
+    mode: Mode, trustedCAPEM: String? = nil, furtherCAPEMs: [String] = [],
+    clientCertificate: (chainPEM: String, keyPEM: Secret)? = nil, applicationProtocols: [String] = []
   ) throws(TLSConfigurationError) {
     self.mode = mode
+    hasCertificate = clientCertificate != nil
     identifiesServer = mode == .verifyFull || (mode == .verifyCA && trustedCAPEM != nil)
     box = try ContextBox(isServer: false)
     if let clientCertificate { try box.use(chainPEM: clientCertificate.chainPEM, key: clientCertificate.keyPEM) }
@@ -152,6 +156,7 @@ public final class ClientTLSContext: Sendable {
     } else if SSL_CTX_set_default_verify_paths(box.context) != 1 {
       throw .current("cannot load the system's CA certificates")
     }
+    for pem in furtherCAPEMs { try box.trust(pem) }
   }
 }
 

@@ -75,6 +75,9 @@ struct Audit: AsyncParsableCommand {
       let range = check.first.map { "\($0) to \(check.last ?? $0)" } ?? "none"
       FileHandle.standardError.write(
         Data("Audit log intact: records \(range) in \(check.files) file(s), each chained to the one before.\n".utf8))
+      guard check.hosts > 0 else { return }
+      FileHandle.standardError.write(
+        Data("So are the logs of \(check.hosts) other host(s), \(check.hostRecords) records.\n".utf8))
     }
   }
 }
@@ -84,11 +87,13 @@ struct EventChoice: ParsableArguments {
   @Option(help: "Names of events, such as db.session.query, separated by commas.") var event: String?
   @Option(help: "Who did it.") var user: String?
   @Option(help: "Name of the database in the cluster.") var db: String?
+  @Option(help: "ID of a host: events of the log that it ships only.") var host: String?
   @Option(help: "Part of the statement; case of letters does not matter.") var queryText: String?
 
   var parameters: [(String, String)] {
     get throws {
-      [("event", event), ("user", user), ("db", db), ("query_text", queryText)].compactMap { name, value in
+      [("event", event), ("user", user), ("db", db), ("query_text", queryText), ("host", host)].compactMap {
+        name, value in
         value.map { (name, $0) }
       }
     }
@@ -143,7 +148,7 @@ enum EventPrinter {
       field("db_query") ?? field("query"),
       (fields["db_query_truncated"] as? Bool).map { _ in "[truncated]" },
       (fields["db_query_parameters"] as? [String]).map { "[\($0.joined(separator: ", "))]" },
-      field("message").map { "(\($0))" },
+      field("message").map { "(\($0))" }, field("host_id").map { "host=\($0)" },
     ]
     // One event, one line: line ends in a statement show as spaces.
     let line = words.compactMap { $0 }.joined(separator: " ")

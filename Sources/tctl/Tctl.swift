@@ -12,8 +12,8 @@ struct Tctl: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tctl", abstract: "Administer a Sallyport cluster.",
     subcommands: [
-      Status.self, Create.self, Get.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self, Audit.self,
-      LockCommand.self, Version.self,
+      Status.self, Create.self, Get.self, Edit.self, Remove.self, Users.self, Tokens.self, Databases.self, Auth.self,
+      Audit.self, LockCommand.self, Sessions.self, Inventory.self, Version.self,
     ])
 }
 
@@ -76,7 +76,7 @@ struct ConnectionOptions: ParsableArguments {
 }
 
 struct Status: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Show the cluster's name, version and CA pin.")
+  static let configuration = CommandConfiguration(abstract: "Show the cluster's name, version, CA pins and rotations.")
   @OptionGroup var connection: ConnectionOptions
 
   func run() async throws {
@@ -85,49 +85,7 @@ struct Status: AsyncParsableCommand {
       print("Cluster " + Terminal.safe(status.clusterName))
       print("Version " + Terminal.safe(status.version))
       for pin in status.caPins { print("CA pin  " + Terminal.safe(pin)) }
-    }
-  }
-}
-
-struct Databases: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "db", abstract: "Databases.", subcommands: [List.self])
-
-  struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List all databases.")
-    @Option(help: "text, json or yaml.") var format = OutputFormat.text
-    @OptionGroup var connection: ConnectionOptions
-
-    func run() async throws {
-      try await connection.withClient { client in
-        let databases: [DatabaseListing] = try await client.get("/v1/databases")
-        guard format == .text else { return print(try Terminal.formatted(databases, format)) }
-        print(
-          Terminal.table(
-            ["Name", "Protocol", "URI", "Labels"],
-            databases.map { database in
-              [
-                database.name, database.protocol, database.uri,
-                database.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
-              ]
-            }))
-      }
-    }
-  }
-}
-
-struct Auth: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Certificate authorities.", subcommands: [Export.self])
-
-  struct Export: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print a CA's certificate.")
-    @Option(help: "user, tls-host or db.") var type = "tls-host"
-    @OptionGroup var connection: ConnectionOptions
-
-    func run() async throws {
-      let kind = ["tls-host": "host", "tls-user": "user"][type] ?? type
-      try await connection.withClient { client in
-        print(try await client.getText("/v1/cas/\(APIClient.segment(kind))/export"), terminator: "")
-      }
+      for authority in status.authorities { print(authority.line) }
     }
   }
 }

@@ -12,16 +12,21 @@ struct Tokens: AsyncParsableCommand {
   struct Add: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a token that lets a service join the cluster.")
     @Option(help: "Services it is for: db, proxy, node...") var type: String
-    @Option(help: "How long it is valid, such as 30m or 1h.") var ttl = "30m"
+    @Option(help: "How long it is valid, such as 30m or 1h; 30m, or until it is removed with method iam.")
+    var ttl: String?
+    @OptionGroup var identity: IAMTokenOptions
     @Option(help: "text prints the bare token; json, yaml.") var format: OutputFormat?
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       try await connection.withClient { client in
-        guard let seconds = GoDuration(ttl)?.seconds, seconds > 0 else {
-          throw ToolError("'\(ttl)' is not a duration", hint: "write for example 30m or 1h")
+        let seconds = try Self.seconds(ttl)
+        if identity.joinMethod == .iam {
+          return try await identity.add(roles: Users.list(type) ?? [], ttlSeconds: seconds, format, client)
         }
-        let request = TokenRequest(roles: Users.list(type) ?? [], ttlSeconds: seconds)
+        try identity.refuseWithoutMethod()
+        let ttl = ttl ?? "30m"
+        let request = TokenRequest(roles: Users.list(type) ?? [], ttlSeconds: seconds ?? 1800)
         let token: TokenListing = try await client.post("/v1/tokens", request)
         switch format {
         case .text: print(token.token ?? "")
@@ -36,35 +41,52 @@ struct Tokens: AsyncParsableCommand {
         }
       }
     }
+
+    private static func seconds(_ text: String?) throws -> Int? {
+      guard let text else { return nil }
+      guard let seconds = GoDuration(text)?.seconds, seconds > 0 else {
+        throw ToolError("'\(text)' is not a duration", hint: "write for example 30m or 1h")
+      }
+      return seconds
+    }
   }
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "ls", abstract: "List tokens; their text is stored nowhere.")
     @Option(help: "text, json or yaml.") var format = OutputFormat.text
+    @Flag(help: "Show the whole hash of each token, by which 'tctl create' can make it elsewhere.")
+    var withSecrets = false
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       try await connection.withClient { client in
-        let tokens: [TokenListing] = try await client.get("/v1/tokens")
-        guard format == .text else { return print(try Terminal.formatted(tokens, format)) }
+        let tokens = try await client.list(TokenResource.self, withSecrets: withSecrets)
+        let named: [IAMToken] = try await client.get("/v1/tokens/iam")
+        guard format == .text else {
+          return print(try Terminal.formatted(tokens.map(TokenEntry.secret) + named.map(TokenEntry.iam), format))
+        }
         let dates = ISO8601DateFormatter()
         print(
           Terminal.table(
-            ["Token (hash)", "Type", "Expires"],
-            tokens.map { [$0.id, $0.roles.joined(separator: ","), dates.string(from: $0.expires)] }))
+            TokenResource.columns,
+            tokens.map(\.row)
+              + named.map {
+                [$0.name, $0.roles.joined(separator: ","), $0.expires.map { dates.string(from: $0) } ?? "never"]
+              }))
       }
     }
   }
 
   struct Remove: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a token by its hash or text.")
+    static let configuration = CommandConfiguration(
+      commandName: "rm", abstract: "Remove a token by its hash, text or name.")
     @Argument(help: "As 'tctl tokens ls' shows it, or the token itself.") var token: String
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       try await connection.withClient { client in
-        try await client.delete("/v1/tokens/\(APIClient.segment(token))")
+        try await client.remove(TokenResource.self, token)
         print("Token has been deleted")
       }
     }

@@ -1,3 +1,4 @@
+import AccessControl
 import ArgumentParser
 import ControlAPI
 import ControlClient
@@ -20,10 +21,26 @@ struct Users: AsyncParsableCommand {
     return traits
   }
 
-  static func show(_ invite: Invite, _ verb: String) {
-    print("User \"\(invite.user)\" has been \(verb). Share this URL with the user to sign up, valid for 1h:")
-    print(Terminal.safe(invite.url))
-    print("It opens in a browser, and in a terminal with 'tsh signup URL'.")
+  /// How a link to sign up with is asked for and shown.
+  struct LinkOptions: ParsableArguments {
+    @Option(help: "How long the link is good for, at most 48h.") var ttl = "1h"
+    @Option(help: "text, json or yaml.") var format = OutputFormat.text
+
+    /// The path of a route that makes a link, with its life.
+    func path(_ path: String) throws -> String {
+      guard let seconds = GoDuration(ttl)?.seconds, Invite.lifetimes.contains(seconds) else {
+        throw ToolError("--ttl '\(ttl)' is not a duration from 1m to 48h", hint: "write for example 30m or 10h")
+      }
+      return "\(path)?ttl=\(seconds)"
+    }
+
+    func show(_ invite: Invite, _ verb: String) throws {
+      guard format == .text else { return print(try Terminal.formatted(invite, format)) }
+      print(
+        "User \"\(invite.user)\" has been \(verb). Share this URL with the user to sign up, valid for \(ttl):")
+      print(Terminal.safe(invite.url))
+      print("It opens in a browser, and in a terminal with 'tsh signup URL'.")
+    }
   }
 }
 
@@ -34,13 +51,14 @@ extension Users {
     @Option(help: "Roles, comma-separated.") var roles: String
     @Option(help: "Database users for {{internal.db_users}}.") var dbUsers: String?
     @Option(help: "Database names for {{internal.db_names}}.") var dbNames: String?
+    @OptionGroup var link: LinkOptions
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       let user = UserListing(
         name: name, roles: Users.list(roles) ?? [], traits: Users.traits(users: dbUsers, names: dbNames))
       try await connection.withClient { client in
-        Users.show(try await client.post("/v1/users", user) as Invite, "created")
+        try link.show(try await client.post(try link.path("/v1/users"), user), "created")
       }
     }
   }
@@ -52,9 +70,9 @@ extension Users {
 
     func run() async throws {
       try await connection.withClient { client in
-        let users: [UserListing] = try await client.get("/v1/users")
-        guard format == .text else { return print(try Terminal.formatted(users, format)) }
-        print(Terminal.table(["User", "Roles"], users.map { [$0.name, $0.roles.joined(separator: ",")] }))
+        let users = try await client.list(UserResource.self)
+        guard format == .text else { return print(try ResourceFile.text(users, format)) }
+        print(Terminal.table(UserResource.columns, users.map(\.row)))
       }
     }
   }
@@ -75,7 +93,14 @@ extension Users {
           throw ToolError("nothing to change", hint: "use --set-roles, --set-db-users or --set-db-names")
         }
         let user: UserListing = try await client.put("/v1/users/\(APIClient.segment(name))", update)
-        print("User \(Terminal.safe(user.name)) has been updated:\n\tNew roles: \(user.roles.joined(separator: ","))")
+        print("User \(Terminal.safe(user.name)) has been updated:")
+        var changes: [String] = []
+        if update.roles != nil { changes.append("New roles: \(user.roles.joined(separator: ","))") }
+        for (trait, name) in [("db_users", "database users"), ("db_names", "database names")]
+        where traits[trait] != nil {
+          changes.append("New \(name): \((user.traits[trait] ?? []).joined(separator: ","))")
+        }
+        for change in changes { print("\t" + Terminal.safe(change)) }
       }
     }
   }
@@ -84,25 +109,29 @@ extension Users {
     static let configuration = CommandConfiguration(
       abstract: "Take a user's password and second factor away and print a link to set new ones.")
     @Argument(help: "User name.") var name: String
+    @OptionGroup var link: LinkOptions
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       try await connection.withClient { client in
         let none: [String: String] = [:]
-        Users.show(try await client.post("/v1/users/\(APIClient.segment(name))/reset", none) as Invite, "reset")
+        let path = try link.path("/v1/users/\(APIClient.segment(name))/reset")
+        try link.show(try await client.post(path, none), "reset")
       }
     }
   }
 
   struct Remove: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a user.")
-    @Argument(help: "User name.") var name: String
+    static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove users.")
+    @Argument(help: "User names, with commas between.") var names: String
     @OptionGroup var connection: ConnectionOptions
 
     func run() async throws {
       try await connection.withClient { client in
-        try await client.delete("/v1/users/\(APIClient.segment(name))")
-        print("User \"\(name)\" has been deleted")
+        for name in Users.list(names) ?? [] {
+          try await client.remove(UserResource.self, name)
+          print("User \"\(Terminal.safe(name))\" has been deleted")
+        }
       }
     }
   }

@@ -12,6 +12,7 @@ import Logging
 import PKI
 import Reactor
 import Secrets
+import StateStore
 import TLS
 import TextForms
 
@@ -41,14 +42,15 @@ struct Cluster {
     let audit = try AuditLog(path: directory + "/log/events.log", settings: auditSettings)
     let auth = try makeAuth(audit)
     let side: any ClusterSide = try await makeSide(auth)
-    let databases = try servedDatabases()
+    let catalog = DatabaseCatalog(try .init(configuration))
+    _ = catalog.use(try side.databases)
     let queries = queryAuditor(audit)
-    let authorizer = databaseAuthorizer(databases, side, audit, queries)
+    let authorizer = databaseAuthorizer(catalog, side, audit, queries)
 
     let tunnels = configuration.isProxyEnabled ? TunnelRegistry() : nil
     let contexts = try DialContexts(side)
     let peers = PeerRegistry()
-    let authTargets = auth == nil ? configuration.membership.server.map(AuthTargets.init) : nil
+    let authTargets = auth == nil ? AuthTargets(servers: configuration.membership.servers) : nil
     let http: HTTPUpstream? =
       if auth != nil {
         .server(httpSocket(peers))
@@ -65,23 +67,21 @@ struct Cluster {
       configuration: configuration, side: side, auth: auth,
       api: auth.map { auth in
         APIServer(
-          auth: auth, peers: peers,
-          spellings: { user, record in
-            ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
-          }, socketPath: configuration.socketPath)
-      }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port)
-    try await side.offer(heartbeat(databases))
+          auth: auth, peers: peers, knowledge: .ofDatabaseService, socketPath: configuration.socketPath)
+      }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port,
+      catalog: catalog,
+      shipping: try (side as? Membership).map { (member: $0, outbox: try AuditOutbox(path: audit.path)) })
+    try await services.report()
     try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
       await lifecycle.supervise(running, configuration) { current in
         let (next, needsRestart) = current.reloaded(with: try load())
-        let cluster = try Cluster(next)
-        let databases = try cluster.servedDatabases()
+        _ = try Cluster(next)
+        let databases = try DatabaseCatalog.Configured(next)
         running.use(try port.use(next))
-        authorizer?.use(databases)
-        let beat = cluster.heartbeat(databases)
+        catalog.use(databases)
         Task {
           do {
-            try await side.offer(beat)
+            try await services.report()
           } catch {
             logger.error("the cluster has not heard of the new databases yet: \(error)")
           }
@@ -91,6 +91,7 @@ struct Cluster {
       }
     }
     audit.flush()
+    await services.shipRest()
   }
 
   // MARK: Parts
@@ -100,16 +101,29 @@ struct Cluster {
     try PrivateFile.makeDirectory(configuration.dataDirectory + "/admin")
     let publicAddress = configuration.publicAddress
     let auth = try AuthServer(
-      dataDirectory: configuration.dataDirectory,
+      dataDirectory: configuration.dataDirectory, storage: try stateStorage(),
       clusterName: configuration.clusterName ?? HostPort(publicAddress)?.host ?? "localhost",
       publicAddress: publicAddress, audit: audit,
       staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
-      hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400))
+      hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400),
+      hostLogBounds: hostLogBounds)
     try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled {
+      guard configuration.joinMethod == .token else {
+        throw ConfigurationError(
+          "join_params.method iam is for hosts that join an Auth Service elsewhere; write token, with a token of 'tctl "
+            + "tokens add --type=db'")
+      }
       try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
     }
     return auth
+  }
+
+  private func stateStorage() throws -> StateStorage {
+    switch configuration.storage {
+    case .sqlite: .sqlite
+    case .postgresql(let text): .postgresql(try ConnectionSettings(text))
+    }
   }
 
   private func makeSide(_ auth: AuthServer?) async throws -> any ClusterSide {
@@ -119,36 +133,46 @@ struct Cluster {
         auth, hostID: try HostUUID.load(in: configuration.dataDirectory), services: services,
         publicNames: configuration.hostNames)
     }
-    guard let server = configuration.membership.server else {
+    guard !configuration.membership.servers.isEmpty else {
       throw ConfigurationError(
         "proxy_server (or auth_server) is needed to find the cluster, since auth_service is not enabled here")
     }
     let tokenName = configuration.tokenName
-    return try await Membership(
-      Membership.Options(
-        dataDirectory: configuration.dataDirectory, server: server, services: services,
-        hostName: configuration.nodename, publicNames: configuration.hostNames,
-        token: {
-          guard let tokenName else {
-            throw ConfigurationError("join_params.token_name is needed for the first start of a host")
-          }
-          return Secret(utf8: try MembershipConfiguration.token(tokenName))
-        }, caPins: configuration.membership.caPins))
+    var options = Membership.Options(
+      dataDirectory: configuration.dataDirectory, servers: configuration.membership.servers, services: services,
+      hostName: configuration.nodename, publicNames: configuration.hostNames,
+      token: {
+        guard let tokenName else {
+          throw ConfigurationError("join_params.token_name is needed for the first start of a host")
+        }
+        return Secret(utf8: try MembershipConfiguration.token(tokenName))
+      }, caPins: configuration.membership.caPins)
+    if configuration.joinMethod == .iam { options.proveIdentity = Self.proveIdentity }
+    return try await Membership(options)
   }
 
-  private func servedDatabases() throws -> [ServedDatabase] {
-    configuration.isDatabaseEnabled ? try configuration.databases.map(ServedDatabase.init) : []
+  @Sendable private static func proveIdentity(_ challenge: String) async throws -> IAMProof {
+    let proof = try await CallerIdentityProof.make(challenge: challenge, in: AWSEnvironment())
+    return IAMProof(
+      region: proof.region, date: proof.date, authorization: proof.authorization,
+      securityToken: proof.securityToken?.revealText())
   }
 
   private func databaseAuthorizer(
-    _ databases: [ServedDatabase], _ side: any ClusterSide, _ audit: AuditLog, _ queries: QueryAuditor?
+    _ catalog: DatabaseCatalog, _ side: any ClusterSide, _ audit: AuditLog, _ queries: QueryAuditor?
   ) -> DatabaseAuthorizer? {
     guard configuration.isDatabaseEnabled else { return nil }
     return DatabaseAuthorizer(
-      databases: databases, authenticator: RedshiftServerlessAuthenticator(environment: AWSEnvironment()),
+      catalog: catalog, authenticator: RedshiftAuthenticator(environment: AWSEnvironment()),
       audit: audit, queries: queries, serverID: side.credentials.hostID,
-      identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) },
-      checker: { try side.checker(for: $0) }, locks: { try side.locks })
+      identify: identify(side), checker: { try side.checker(for: $0) }, locks: { try side.locks },
+      clientCertificates: ClientCertificates(
+        authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }))
+  }
+
+  /// Whom a user's certificate speaks for, by the authorities of the moment.
+  private func identify(_ side: any ClusterSide) -> @Sendable ([UInt8]) throws -> UserIdentity {
+    { [authorities] in try authorities.trusted(side.authorities).user(certificateDER: $0) }
   }
 
   private func sessionAuthorizer(
@@ -156,20 +180,9 @@ struct Cluster {
   ) -> any SessionAuthorizer {
     if let tunnels {
       return ProxyAuthorizer(
-        local: local, tunnels: tunnels, identify: { try authorities.trusted(side.authorities).user(certificateDER: $0) }
-      )
+        local: local, tunnels: tunnels, identify: identify(side), exclusion: { try side.exclusion })
     }
     return local ?? NoDatabases()
-  }
-
-  private func heartbeat(_ databases: [ServedDatabase]) -> HostHeartbeat {
-    HostHeartbeat(
-      proxyAddress: configuration.isProxyEnabled ? configuration.publicAddress : nil,
-      databases: databases.map { database in
-        DatabaseRecord(
-          name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
-          labels: database.labels, accountID: database.account, region: database.region)
-      })
   }
 
   /// Socket names have room for 107 bytes (unix(7)); beyond, the API could not be reached.
@@ -187,6 +200,13 @@ struct Cluster {
     settings.maximumSize = configuration.auditLog.maximumSize
     settings.maximumFiles = configuration.auditLog.maximumFiles
     return settings
+  }
+
+  private var hostLogBounds: HostLogBounds {
+    var bounds = HostLogBounds()
+    bounds.each = configuration.auditLog.maximumHostSize
+    bounds.all = configuration.auditLog.maximumHostsSize
+    return bounds
   }
 
   /// What records statements, unless the configuration turns that off.

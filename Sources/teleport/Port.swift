@@ -44,17 +44,22 @@ final class Port: Sendable {
     return settings
   }
 
+  /// The configuration in use.
+  var configuration: TeleportConfiguration { current.withLock { $0 } }
+
   /// The settings by the configuration in use, with the certificates of this moment.
-  func settings() throws -> GatewaySettings { try settings(current.withLock { $0 }) }
+  func settings() throws -> GatewaySettings { try settings(configuration) }
 
   private func settings(_ configuration: TeleportConfiguration) throws -> GatewaySettings {
     let certificates = try side.authorities
-    let host = side.credentials
+    let host = side.servingCredentials
+    // For clients that know only one of the two host CAs of a rotation.
+    let chain = ([host.certificatePEM] + certificates.hostBridgePEMs).joined()
     // Who may show a certificate depends on what is spoken: users to databases, users and hosts to the API, hosts in
     // the tunnel. A certificate of one CA is so never taken for one of the other.
     func context(web: (chainPEM: String, keyPEM: Secret)?) throws -> ServerTLSContext {
       try ServerTLSContext(
-        certificateChainPEM: host.certificatePEM, privateKeyPEM: host.keyPEM, clientCAPEMs: certificates.userPEMs,
+        certificateChainPEM: chain, privateKeyPEM: host.keyPEM, clientCAPEMs: certificates.userPEMs,
         applicationProtocols: protocols(configuration),
         choices: [
           .init(protocols: ["http/1.1"], certificate: web, clientCAPEMs: certificates.userPEMs + certificates.hostPEMs),
@@ -64,11 +69,13 @@ final class Port: Sendable {
     var settings = GatewaySettings(
       postgresTLS: try context(web: nil), directTLS: try context(web: try webCertificate(configuration)), http: http)
     settings.recording = recording
+    settings.limits = AdmissionLimits(configuration)
     settings.allowsCancelInClear = configuration.allowsCancelInClear
     settings.tunnel = tunnels.map { registry in
       TunnelEntrance(registry: registry) { [side, authorities] certificate in
         guard let host = try? authorities.trusted(side.authorities).host(certificateDER: certificate),
-          host.services.contains(.database), host.clusterName == side.clusterName
+          host.services.contains(.database), host.clusterName == side.clusterName,
+          (try? side.locks.contains { $0.hits(host: host.hostID) }) == false
         else { return nil }
         return host.hostID
       }
@@ -134,15 +141,15 @@ final class DialContexts: Sendable {
   }
 }
 
-/// The addresses of the Auth Service, for a proxy that forwards callers to it: resolved away from the reactors.
+/// The addresses of the Auth Services, for a proxy that forwards callers to them: resolved away from the reactors.
 final class AuthTargets: Sendable {
-  private let server: String
+  private let servers: [String]
   private let targets = Mutex<[HTTPForwarding.Target]>([])
   private let logger = Logger(label: "proxy")
 
   private static let refreshInterval: Duration = .seconds(30)
 
-  init(server: String) { self.server = server }
+  init(servers: [String]) { self.servers = servers }
 
   var now: [HTTPForwarding.Target] { targets.withLock { $0 } }
 
@@ -154,14 +161,34 @@ final class AuthTargets: Sendable {
     }
   }
 
-  /// Resolves now; what was known stays if that fails.
+  /// Resolves now; what was known of a name stays if that fails.
   func refresh() {
-    guard let target = HostPort(server) else { return }
-    do {
-      let found = try Resolver.addresses(host: target.host, port: target.port)
-      targets.withLock { $0 = found.map { .init(address: $0, serverName: target.host) } }
-    } catch {
-      logger.warning("the Auth Service's name \(target.host) cannot be resolved: \(error.message)")
+    let known = now
+    let found = servers.flatMap { server -> [HTTPForwarding.Target] in
+      guard let target = HostPort(server) else { return [] }
+      do {
+        return try Resolver.addresses(host: target.host, port: target.port).map {
+          .init(address: $0, serverName: target.host)
+        }
+      } catch {
+        logger.warning("the Auth Service's name \(target.host) cannot be resolved: \(error)")
+        return known.filter { $0.serverName == target.host }
+      }
     }
+    targets.withLock { $0 = found }
+  }
+}
+
+extension AdmissionLimits {
+  /// What the configuration says, and for the totals as much a reactor as its memory is good for.
+  fileprivate init(_ configuration: TeleportConfiguration) {
+    self.init()
+    let wanted = configuration.connectionLimits
+    connections = wanted.connections ?? connections
+    totalConnections = wanted.totalConnections ?? 20_000 * configuration.reactors
+    unauthenticated = wanted.unauthenticated ?? unauthenticated
+    totalUnauthenticated = wanted.totalUnauthenticated ?? 5_000 * configuration.reactors
+    unauthenticatedRate = wanted.unauthenticatedRate ?? unauthenticatedRate
+    exempt = wanted.exempt
   }
 }

@@ -9,17 +9,22 @@ struct ProxyAuthorizer: SessionAuthorizer {
   let local: DatabaseAuthorizer?
   let tunnels: TunnelRegistry
   let identify: @Sendable ([UInt8]) throws -> UserIdentity
+  /// Why the cluster has shut this host out; `nil`: it has not.
+  let exclusion: @Sendable () throws -> String?
 
   func authorize(_ request: SessionRequest) async -> Result<SessionRoute, WireError> {
-    let route: DatabaseRoute?
+    let identity: UserIdentity
     do {
-      route = try identify(request.certificate).route
+      if let reason = try exclusion() {
+        return .failure(WireError(.cannotConnectNow, reason, hint: "Connect to another proxy of the cluster."))
+      }
+      identity = try identify(request.certificate)
     } catch {
       return .failure(
         WireError(
           .invalidAuthorization, "the client certificate cannot be used: \(error)", hint: "Run 'tsh db login'."))
     }
-    guard let route else {
+    guard let route = identity.route else {
       return .failure(
         WireError(
           .invalidAuthorization, "the client certificate is not for a database",
@@ -27,7 +32,7 @@ struct ProxyAuthorizer: SessionAuthorizer {
     }
     // A database that nobody serves is refused like one that may not be seen, where that can be decided here.
     if let local, local.serves(route.service) || !tunnels.isServed(route.service) {
-      return await local.authorize(request)
+      return await local.authorize(request, identity: identity)
     }
     return .success(.agents(database: route.service))
   }

@@ -1,4 +1,6 @@
+import Audit
 import AuthService
+import ClusterMember
 import ConfigurationFile
 import ControlAPI
 import DatabaseService
@@ -20,8 +22,44 @@ struct Services: Sendable {
   let authTargets: AuthTargets?
   let contexts: DialContexts
   let port: Port
+  /// On a host whose Auth Service is elsewhere: what brings the audit log there.
+  let shipping: (member: Membership, outbox: AuditOutbox)?
+  let catalog: DatabaseCatalog
 
+  /// Seconds for the audit records of the last moments, once all else has stopped.
+  private static let shippingLimit = 3.0
+
+  private let administrator: AdministratorIdentity
   private var logger: Logger { Logger(label: "teleport") }
+
+  init(
+    configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
+    diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port,
+    catalog: DatabaseCatalog, shipping: (member: Membership, outbox: AuditOutbox)?
+  ) {
+    self.configuration = configuration
+    self.side = side
+    self.auth = auth
+    self.api = api
+    self.diagnostics = diagnostics
+    self.authTargets = authTargets
+    self.contexts = contexts
+    self.port = port
+    self.catalog = catalog
+    self.shipping = shipping
+    administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
+  }
+
+  private func kernelInterface() throws -> KernelInterface {
+    guard configuration.reactorInterface != .epoll else { return .epoll }
+    let (interface, obstacle) = KernelInterface.best()
+    guard let obstacle else { return interface }
+    guard configuration.reactorInterface == .auto else {
+      throw Failure("io_uring cannot be used (\(obstacle)): say 'reactor: auto' or 'reactor: epoll' under teleport:")
+    }
+    logger.notice("io_uring cannot be used (\(obstacle)): the reactors work by epoll")
+    return interface
+  }
 
   /// Serves until `isOver` returns or a service fails.
   func serve(
@@ -34,28 +72,44 @@ struct Services: Sendable {
       if let diagnostics { group.addTask { try await diagnostics.run() } }
       if let api { try await start(api, in: &group) }
       if let authTargets { group.addTask { try await authTargets.run() } }
-      let running = try gateway.start(on: addresses, reactorCount: reactors)
+      if let shipping { group.addTask { try await shipping.member.ship(shipping.outbox) } }
+      let interface = try kernelInterface()
+      let running = try gateway.start(on: addresses, reactorCount: reactors, over: interface)
       try await connectAgent(authorizer, running)
       logger.info(
         "serving",
         metadata: [
           "cluster": "\(side.clusterName)", "services": "\(configuration.serviceNames.joined(separator: ","))",
           "listen": "\(addresses.map(\.description).joined(separator: ","))", "reactors": "\(reactors)",
+          "reactor": "\(interface.rawValue)",
         ])
       group.addTask {
         try await side.run {
           do {
             // First, since whoever locks somebody out waits for it.
             try await authorizer?.applyLocks()
+            try await shutOut(running)
           } catch {
             logger.error("locks could not be applied to running sessions: \(error)")
           }
           do {
+            if let auth { try administrator.refresh(auth) }
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
+            if catalog.use(try side.databases) { try await report() }
           } catch {
             logger.error("a change of the cluster could not be taken up: \(error)")
+          }
+        }
+      }
+      if let auth { group.addTask { try await auth.runRotations() } }
+      group.addTask {
+        try await DynamicLabels(catalog: catalog).run {
+          do {
+            try await report()
+          } catch {
+            logger.error("the cluster has not heard yet that a label has changed: \(error)")
           }
         }
       }
@@ -71,6 +125,23 @@ struct Services: Sendable {
       await side.leave()
       group.cancelAll()
       logger.info("stopped")
+    }
+  }
+
+  /// Ships the audit records that were written while the services stopped.
+  func shipRest() async {
+    if let shipping { await shipping.member.shipRest(shipping.outbox, within: Self.shippingLimit) }
+  }
+
+  /// Ends what locked hosts do here, or everything, if this host is one.
+  private func shutOut(_ running: RunningGateway) async throws {
+    if let exclusion = try side.exclusion {
+      logger.error("the cluster has shut this host out: \(exclusion)")
+      return running.endSessions(telling: exclusion)
+    }
+    for lock in try side.locks where !lock.isOver() {
+      guard let host = lock.spec.target.serverID, lock.hits(host: host) else { continue }
+      running.shutOut(agent: host, telling: "the Database Service of the session is \(lock.notice)")
     }
   }
 
@@ -95,13 +166,13 @@ struct Services: Sendable {
       }
       return
     }
-    try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+    try administrator.write(auth)
     group.addTask {
       // The local administrator's certificate lives for a day.
       while true {
         try await Task.sleep(for: .seconds(12 * 3600))
         do {
-          try AdministratorIdentity.write(auth, in: configuration.dataDirectory)
+          try administrator.write(auth)
         } catch {
           // Nobody's session depends on it.
           logger.error("the local administrator's certificate is not renewed: \(error)")
@@ -110,11 +181,32 @@ struct Services: Sendable {
     }
   }
 
+  /// Tells the cluster what this process offers; proxies that an agent is connected to hear it from the agent itself.
+  func report() async throws {
+    // Two who report at once may be overtaken by each other: the later one sees to it that what is true stays.
+    var beat: HostHeartbeat
+    repeat {
+      beat = heartbeat
+      try await side.offer(beat)
+    } while beat != heartbeat
+  }
+
+  private var heartbeat: HostHeartbeat {
+    HostHeartbeat(
+      proxyAddress: configuration.isProxyEnabled ? port.configuration.publicAddress : nil,
+      databases: catalog.served.map { database in
+        DatabaseRecord(
+          name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
+          labels: database.labels, accountID: database.account, region: database.region,
+          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, origin: database.origin.rawValue)
+      })
+  }
+
   /// Digs tunnels to all proxies but this process's own, whose sessions need none.
   private func connectAgent(_ authorizer: DatabaseAuthorizer?, _ running: RunningGateway) async throws {
     guard let authorizer else { return }
     var proxies = Set(try side.proxies)
-    if auth == nil, let server = configuration.membership.server, proxies.isEmpty { proxies.insert(server) }
+    if auth == nil, proxies.isEmpty { proxies.formUnion(configuration.membership.servers) }
     if configuration.isProxyEnabled { proxies.remove(configuration.publicAddress) }
     running.connect(
       to: proxies.sorted().compactMap { proxy in
@@ -125,17 +217,6 @@ struct Services: Sendable {
           databases: { authorizer.databaseNames },
           resolve: { try Resolver.addresses(host: target.host, port: target.port) })
       })
-  }
-}
-
-/// What lets `tctl` on the Auth Service's host act with full rights.
-enum AdministratorIdentity {
-  static func write(_ auth: AuthServer, in dataDirectory: String) throws {
-    let folder = dataDirectory + "/admin"
-    let identity = try auth.localAdministratorIdentity()
-    try PrivateFile.write(identity.keyPEM, to: folder + "/admin.key")
-    try PrivateFile.write(identity.certificatePEM, to: folder + "/admin.crt")
-    try PrivateFile.write(try auth.hostCAPEM, to: folder + "/ca.pem")
   }
 }
 

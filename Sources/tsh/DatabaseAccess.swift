@@ -48,6 +48,8 @@ enum DatabaseAccess {
     let database: String?
     let identity: ClientIdentity
     let validUntil: Date
+    /// CAs to trust the cluster by: newer than those of the login, if there was a rotation since.
+    let hostCAPEM: String
   }
 
   /// Asks for a certificate of one database.
@@ -79,7 +81,7 @@ enum DatabaseAccess {
       return Issued(
         user: user, database: database,
         identity: ClientIdentity(certificatePEM: response.certificatePEM, keyPEM: key.pem),
-        validUntil: response.validUntil)
+        validUntil: response.validUntil, hostCAPEM: response.hostCAPEM)
     }
   }
 
@@ -90,7 +92,7 @@ enum DatabaseAccess {
     let issued = try await issue(name, user: user, database: database, credentials, insecure: insecure)
     let store = ProfileStore()
     let files = try store.databaseFiles(credentials.profile, name)
-    try store.saveHostCA(credentials.hostCAPEM, for: credentials.profile)
+    try store.saveHostCA(issued.hostCAPEM, for: credentials.profile)
     try PrivateFile.write(issued.identity.keyPEM, to: files.key)
     try PrivateFile.write(issued.identity.certificatePEM, to: files.certificate)
     return DatabaseSession(

@@ -55,7 +55,7 @@ struct DatabaseLogin: AsyncParsableCommand {
   private func write(to path: String, _ credentials: Credentials) async throws {
     let issued = try await DatabaseAccess.issue(
       name, user: route.dbUser, database: route.dbName, credentials, insecure: common.insecure)
-    try IdentityFile(identity: issued.identity, hostCAPEM: credentials.hostCAPEM).write(to: path, overwrite: overwrite)
+    try IdentityFile(identity: issued.identity, hostCAPEM: issued.hostCAPEM).write(to: path, overwrite: overwrite)
     let file = DatabaseFiles(certificate: path, key: path, ca: path)
     let session = DatabaseSession(
       profile: credentials.profile,

@@ -102,7 +102,7 @@ actor TunnelSource: UpstreamSource {
       name, user: route.dbUser, database: route.dbName, leavesOpen: true, credentials, insecure: options.insecure)
     do {
       let tls = try ClientTLSContext(
-        mode: options.insecure ? .insecure : .verifyFull, trustedCAPEM: credentials.hostCAPEM,
+        mode: options.insecure ? .insecure : .verifyFull, trustedCAPEM: issued.hostCAPEM,
         clientCertificate: (issued.identity.certificatePEM, issued.identity.keyPEM),
         applicationProtocols: ["teleport-postgres"])
       return Current(tls: tls, validUntil: issued.validUntil)

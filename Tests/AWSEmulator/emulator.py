@@ -1,4 +1,5 @@
-"""Plays the parts of AWS that a login needs: IMDSv2, STS AssumeRole and redshift-serverless GetCredentials.
+"""Plays the parts of AWS that a login needs: sources of credentials (sources.py), STS, redshift-serverless GetCredentials and
+provisioned clusters (clusters.py).
 
 Every signature is computed again with botocore's own signer and compared. GetCredentials sets a fresh temporary
 password on the role's user of a throwaway PostgreSQL, so that a connection can only succeed through the whole chain.
@@ -11,6 +12,7 @@ import datetime
 import http.server
 import json
 import secrets
+import socket
 import threading
 import time
 import urllib.parse
@@ -20,6 +22,9 @@ import botocore.awsrequest
 import botocore.credentials
 import psycopg
 from psycopg import sql
+
+from clusters import ClusterEndpoints
+from sources import SourceEndpoints
 
 MAX_SKEW = 300
 PASSWORD_LIFETIME = 900
@@ -38,6 +43,9 @@ class World:
         self.roles = description["roles"]
         self.workgroups = description["workgroups"]
         self.instance_role = description.get("instance_role")
+        self.containers = description.get("containers", {})
+        self.clusters = description.get("clusters", [])
+        self.sso_token = description.get("sso_token")
         self.postgres = postgres
         self.lock = threading.Lock()
         # access key id -> secret, token, principal ARN as in error texts, ARN that trust policies name, end
@@ -53,6 +61,12 @@ class World:
         self.next_password = None
         # Seconds by which AWS's clock is ahead of this host's.
         self.ahead = 0
+        # The same role is given the same credentials, so that two programs can be compared; None: it is not.
+        self.sticky = None
+        # Seconds that role sessions and passwords last at most.
+        self.longest_session, self.password_lifetime = 43200, PASSWORD_LIFETIME
+        # Who assumed which role, under which session name, with which external ID.
+        self.assumed = []
 
     def now(self):
         return time.time() + self.ahead
@@ -63,6 +77,9 @@ class World:
 
     def session(self, arn, name, chained, lifetime=3600):
         account, role_name = arn.split(":")[4], arn.split("/")[-1]
+        if self.sticky is not None and arn in self.sticky:
+            return self.sticky[arn]
+        lifetime = min(lifetime, self.longest_session)
         key = "ASIA" + secrets.token_hex(8).upper()
         entry = dict(
             secret=secrets.token_urlsafe(30), token=secrets.token_urlsafe(60),
@@ -70,17 +87,22 @@ class World:
             permissions=self.roles[arn].get("permissions", []), end=self.now() + lifetime, chained=chained)
         with self.lock:
             self.keys[key] = entry
+            if self.sticky is not None:
+                self.sticky[arn] = (key, entry)
         return key, entry
 
-    def temporary_password(self, role_name):
-        """One password a role at a time: PostgreSQL, unlike Redshift, keeps only the latest."""
+    @staticmethod
+    def iso(seconds):
+        return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def temporary_password(self, user):
+        """One password a user at a time: PostgreSQL, unlike Redshift, keeps only the latest."""
         with self.lock:
-            known = self.passwords.get(role_name)
-            if self.next_password is None and known and known[1] - time.time() > PASSWORD_LIFETIME / 2:
+            known = self.passwords.get(user)
+            if self.next_password is None and known and known[1] - time.time() > self.password_lifetime / 2:
                 return known
-            user = f"IAMR:{role_name}"
             password, self.next_password = self.next_password or secrets.token_urlsafe(24), None
-            end = time.time() + PASSWORD_LIFETIME
+            end = time.time() + self.password_lifetime
             with psycopg.connect(self.postgres, autocommit=True) as connection:
                 if not connection.execute("select 1 from pg_roles where rolname = %s", (user,)).fetchone():
                     connection.execute(sql.SQL("create role {} login").format(sql.Identifier(user)))
@@ -88,13 +110,14 @@ class World:
                 connection.execute(
                     sql.SQL("alter role {} password {} valid until {}").format(
                         sql.Identifier(user), sql.Literal(password), sql.Literal(stamp)))
-            self.passwords[role_name] = (password, end)
-            return self.passwords[role_name]
+            self.passwords[user] = (password, end)
+            return self.passwords[user]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     world: World
+    Refusal = Refusal
 
     def log_message(self, *arguments):
         pass
@@ -102,14 +125,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def date_time_string(self, timestamp=None):
         return super().date_time_string(self.world.now() if timestamp is None else timestamp)
 
-    # IMDSv2
-
     def do_PUT(self):
-        if self.path != "/latest/api/token":
-            return self.answer(404, b"")
-        token = secrets.token_urlsafe(24)
-        self.world.imds_tokens.add(token)
-        self.answer(200, token.encode())
+        self.issue_imds_token()
 
     def do_GET(self):
         if self.path == "/_control/counters":
@@ -120,20 +137,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 known += [key["secret"] for key in self.world.keys.values()]
                 known += [key["token"] for key in self.world.keys.values() if key["token"]]
             return self.answer(200, json.dumps(known).encode())
-        if self.headers.get("X-aws-ec2-metadata-token") not in self.world.imds_tokens:
-            return self.answer(401, b"")
-        folder = "/latest/meta-data/iam/security-credentials/"
-        role = self.world.instance_role
-        if role is None or not self.path.startswith(folder):
-            return self.answer(404, b"")
-        name = role.split("/")[-1]
-        if self.path == folder:
-            return self.answer(200, name.encode())
-        self.world.count("InstanceCredentials")
-        key, entry = self.world.session(role, "i-0123456789abcdef0", chained=False)
-        self.answer(200, json.dumps({
-            "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": key, "SecretAccessKey": entry["secret"],
-            "Token": entry["token"], "Expiration": iso(entry["end"])}).encode())
+        if self.path == "/_control/assumed":
+            return self.answer(200, json.dumps(self.world.assumed).encode())
+        if self.path.startswith("/_control/keys/"):
+            return self.answer(200, json.dumps(self.world.keys.get(self.path.split("/")[-1])).encode())
+        self.give_source_credentials()
 
     # Signed calls
 
@@ -147,20 +155,36 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/_control/clock":
             self.world.ahead = json.loads(body)["ahead"]
             return self.answer(200, b"{}")
+        if self.path == "/_control/sticky":
+            self.world.sticky = {} if json.loads(body) else None
+            return self.answer(200, b"{}")
+        if self.path == "/_control/lifetimes":
+            wanted = json.loads(body)
+            self.world.longest_session = wanted.get("session", 43200)
+            self.world.password_lifetime = wanted.get("password", PASSWORD_LIFETIME)
+            self.world.passwords.clear()
+            return self.answer(200, b"{}")
         target = self.headers.get("X-Amz-Target", "")
-        service = "redshift-serverless" if target.startswith("RedshiftServerless.") else "sts"
+        form = {} if target else dict(urllib.parse.parse_qsl(body.decode()))
+        action = target.split(".")[-1] or form.get("Action", "")
+        service = (
+            "redshift-serverless" if target.startswith("RedshiftServerless.")
+            else "redshift" if action in self.ACTIONS else "sts")
         try:
-            action = target.split(".")[-1] or urllib.parse.parse_qs(body.decode()).get("Action", [""])[0]
             self.world.count(action)
             if self.fault(action):
                 return
+            if action == "AssumeRoleWithWebIdentity":
+                return self.assume_role_with_web_identity(form)
             caller = self.authenticate(body, service)
             if action == "AssumeRole":
-                self.assume_role(dict(urllib.parse.parse_qsl(body.decode())), caller)
+                self.assume_role(form, caller)
             elif action == "GetCallerIdentity":
                 self.caller_identity(caller)
             elif action == "GetCredentials":
                 self.get_credentials(json.loads(body), caller)
+            elif action in self.ACTIONS:
+                self.clusters(action, form, caller)
             else:
                 raise Refusal(400, "InvalidAction", f"Could not find operation {action}")
         except Refusal as refusal:
@@ -249,14 +273,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         chained = caller["end"] is not None
         if chained and lifetime > 3600:
             raise Refusal(400, "ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
+        self.world.assumed.append(dict(
+            role=arn, by=caller["trusted"], session=form["RoleSessionName"], external_id=form.get("ExternalId"),
+            duration=lifetime))
         key, entry = self.world.session(arn, form["RoleSessionName"], chained, lifetime)
-        self.xml("AssumeRole", f"""<Credentials><AccessKeyId>{key}</AccessKeyId>
+        self.xml("AssumeRole", self.credentials_element(key, entry))
+
+    def credentials_element(self, key, entry):
+        return f"""<Credentials><AccessKeyId>{key}</AccessKeyId>
             <SecretAccessKey>{entry['secret']}</SecretAccessKey><SessionToken>{entry['token']}</SessionToken>
-            <Expiration>{iso(entry['end'])}</Expiration></Credentials>
-            <AssumedRoleUser><Arn>{entry['shown']}</Arn></AssumedRoleUser>""")
+            <Expiration>{self.world.iso(entry['end'])}</Expiration></Credentials>
+            <AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>{entry['shown']}</Arn></AssumedRoleUser>"""
 
     def caller_identity(self, caller):
-        self.xml("GetCallerIdentity", f"<Arn>{caller['shown']}</Arn>")
+        self.xml("GetCallerIdentity", f"""<Arn>{caller['shown']}</Arn><UserId>AROA:x</UserId>
+            <Account>{caller['shown'].split(':')[4]}</Account>""")
 
     def get_credentials(self, call, caller):
         if "redshift-serverless:GetCredentials" not in caller["permissions"]:
@@ -265,11 +296,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 f"User: {caller['shown']} is not authorized to perform: redshift-serverless:GetCredentials")
         if call.get("workgroupName") not in self.world.workgroups:
             raise Refusal(400, "ResourceNotFoundException", f"Workgroup {call.get('workgroupName')} not found")
-        role_name = caller["trusted"].split("/")[-1]
-        password, end = self.world.temporary_password(role_name)
+        user = "IAMR:" + caller["trusted"].split("/")[-1]
+        password, end = self.world.temporary_password(user)
         self.answer(200, json.dumps({
-            "dbUser": f"IAMR:{role_name}", "dbPassword": password, "expiration": end,
-            "nextRefreshTime": time.time() + PASSWORD_LIFETIME / 2}).encode(),
+            "dbUser": user, "dbPassword": password, "expiration": end,
+            "nextRefreshTime": end - self.world.password_lifetime / 2}).encode(),
             [("Content-Type", "application/x-amz-json-1.1")])
 
     # Answers
@@ -280,9 +311,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, text.encode(), [("Content-Type", "text/xml")])
 
     def refuse(self, service, refusal):
-        if service == "sts":
+        if service in ("sts", "redshift"):
             body = f"""<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
-                <Code>{refusal.code}</Code><Message>{refusal.message}</Message></Error></ErrorResponse>"""
+                <Code>{refusal.code}</Code><Message>{refusal.message}</Message></Error>
+                <RequestId>{secrets.token_hex(8)}</RequestId></ErrorResponse>"""
         else:
             body = json.dumps({"__type": refusal.code, "message": refusal.message})
         self.answer(refusal.status, body.encode())
@@ -296,30 +328,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def iso(seconds):
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
 
-def serve(port, description, postgres):
-    """Makes a server on the loopback interface; the caller runs `serve_forever`."""
+def serve(port, description, postgres, address="127.0.0.1"):
+    """Makes a server; the caller runs `serve_forever`."""
     handler = type("BoundHandler", (Handler,), {"world": World(description, postgres)})
-    return Server(("127.0.0.1", port), handler)
+    family = {"address_family": socket.AF_INET6 if ":" in address else socket.AF_INET}
+    return type("BoundServer", (Server,), family)((address, port), handler)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--world", required=True)
     parser.add_argument("--postgres", required=True)
     arguments = parser.parse_args()
     with open(arguments.world) as file:
         description = json.load(file)
-    serve(arguments.port, description, arguments.postgres).serve_forever()
+    serve(arguments.port, description, arguments.postgres, arguments.address).serve_forever()
 
 
 if __name__ == "__main__":

@@ -48,15 +48,14 @@ private final class ScriptedAWS: HTTPTransport {
 struct AuthenticatorTests {
   private let keys = ["AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret-canary"]
 
-  private func authenticator(_ aws: ScriptedAWS, variables: [String: String]? = nil) -> RedshiftServerlessAuthenticator
-  {
-    RedshiftServerlessAuthenticator(environment: AWSEnvironment(variables: variables ?? keys, transport: aws))
+  private func authenticator(_ aws: ScriptedAWS, variables: [String: String]? = nil) -> RedshiftAuthenticator {
+    RedshiftAuthenticator(environment: AWSEnvironment(variables: variables ?? keys, transport: aws))
   }
 
   private func login(_ database: String = "dev") throws -> DatabaseLogin {
     DatabaseLogin(
-      workgroup: "w", region: "us-east-1", database: database, assumeRole: nil, externalID: nil,
-      userRole: try RoleARN("arn:aws:iam::123456789012:role/access"))
+      target: .workgroup("w"), region: "us-east-1", database: database, assumeRole: nil, externalID: nil,
+      user: .role(try RoleARN("arn:aws:iam::123456789012:role/access")))
   }
 
   @Test func hundredAtOnceCauseOneCall() async throws {
@@ -65,46 +64,55 @@ struct AuthenticatorTests {
     let login = try login()
     try await withThrowingTaskGroup(of: String.self) { group in
       for _ in 0..<100 {
-        group.addTask { try await authenticator.credentials(for: login, sessionName: "alice").credentials.user }
+        group.addTask { try await authenticator.credentials(for: login, userName: "alice").credentials.user }
       }
       for try await user in group { #expect(user == "IAMR:access") }
     }
     #expect(aws.count("GetCredentials") == 1)
     #expect(aws.count("AssumeRole") == 1)
-    _ = try await authenticator.credentials(for: try self.login("other"), sessionName: "alice")
+    _ = try await authenticator.credentials(for: try self.login("other"), userName: "alice")
     #expect(aws.count("GetCredentials") == 2)
   }
 
   @Test func aRejectedPasswordIsFetchedAnew() async throws {
     let aws = ScriptedAWS()
     let authenticator = authenticator(aws)
-    let first = try await authenticator.credentials(for: try login(), sessionName: "a")
-    let again = try await authenticator.credentials(for: try login(), sessionName: "a")
+    let first = try await authenticator.credentials(for: try login(), userName: "a")
+    let again = try await authenticator.credentials(for: try login(), userName: "a")
     #expect(again.isCached)
     #expect(again.credentials.password === first.credentials.password)
     let fresh = try await authenticator.credentials(
-      for: try login(), sessionName: "a", rejected: first.credentials.password)
+      for: try login(), userName: "a", rejected: first.credentials.password)
     #expect(!fresh.isCached)
     #expect(aws.count("GetCredentials") == 2)
   }
 
-  @Test func expiringLoginsAreNotKept() async throws {
-    let short = ScriptedAWS.ok(ScriptedAWS.login(user: "IAMR:access", end: 30))
+  @Test func loginsThatEndAreNotGiven() async throws {
+    let short = ScriptedAWS.ok(ScriptedAWS.login(user: "IAMR:access", end: 0.5))
     let aws = ScriptedAWS(["GetCredentials": [short]])
     let authenticator = authenticator(aws)
-    _ = try await authenticator.credentials(for: try login(), sessionName: "a")
-    _ = try await authenticator.credentials(for: try login(), sessionName: "a")
+    _ = try await authenticator.credentials(for: try login(), userName: "a")
+    try await Task.sleep(for: .milliseconds(600))
+    #expect(try await !authenticator.credentials(for: try login(), userName: "a").isCached)
+    #expect(aws.count("GetCredentials") == 2)
+  }
+
+  @Test func peopleShareNoSession() async throws {
+    let aws = ScriptedAWS()
+    let authenticator = authenticator(aws)
+    for user in ["alice", "bob", "alice"] { _ = try await authenticator.credentials(for: try login(), userName: user) }
+    #expect(aws.count("AssumeRole") == 2)
     #expect(aws.count("GetCredentials") == 2)
   }
 
   @Test func throttlingIsRetriedThreeTimesInAll() async throws {
     let throttled = ScriptedAWS.problem(400, #"{"__type":"ThrottlingException","message":"Rate exceeded"}"#)
     let recovering = ScriptedAWS(["GetCredentials": [throttled, throttled]])
-    _ = try await authenticator(recovering).credentials(for: try login(), sessionName: "a")
+    _ = try await authenticator(recovering).credentials(for: try login(), userName: "a")
     #expect(recovering.count("GetCredentials") == 3)
     let failing = ScriptedAWS(["GetCredentials": [throttled, throttled, throttled, throttled]])
     await #expect(throws: AWSError.self) {
-      try await authenticator(failing).credentials(for: try login(), sessionName: "a")
+      try await authenticator(failing).credentials(for: try login(), userName: "a")
     }
     #expect(failing.count("GetCredentials") == 3)
   }
@@ -116,7 +124,7 @@ struct AuthenticatorTests {
   ])
   func answersThatMakeNoSenseAreRefused(action: String, text: String) async throws {
     let aws = ScriptedAWS([action: [ScriptedAWS.ok(text)]])
-    await #expect { try await authenticator(aws).credentials(for: try login(), sessionName: "a") } throws: {
+    await #expect { try await authenticator(aws).credentials(for: try login(), userName: "a") } throws: {
       ($0 as? AWSError)?.code == "InvalidResponse"
     }
   }
@@ -127,7 +135,7 @@ struct AuthenticatorTests {
       perform: sts:AssumeRole on resource: arn:aws:iam::123456789012:role/access</Message></Error></ErrorResponse>
       """
     let aws = ScriptedAWS(["AssumeRole": [ScriptedAWS.problem(403, text)]])
-    await #expect { try await authenticator(aws).credentials(for: try login(), sessionName: "a") } throws: { error in
+    await #expect { try await authenticator(aws).credentials(for: try login(), userName: "a") } throws: { error in
       guard let error = error as? AWSError else { return false }
       return error.code == "AccessDenied" && error.message.contains("assumed-role/x/i-1")
         && error.mend?.contains("trust policy") == true
@@ -137,11 +145,11 @@ struct AuthenticatorTests {
   @Test func missingCredentialsNameTheChainAndNoSecret() async throws {
     let variables = ["HOME": "/nonexistent", "AWS_SECRET_ACCESS_KEY": "secret-canary"]
     await #expect {
-      try await authenticator(ScriptedAWS(), variables: variables).credentials(for: try login(), sessionName: "a")
+      try await authenticator(ScriptedAWS(), variables: variables).credentials(for: try login(), userName: "a")
     } throws: {
       let text = "\($0)"
       return text.hasPrefix("NoCredentialProviders: no valid providers in chain") && text.contains("instance metadata")
-        && text.contains("credentials: not there") && !text.contains("canary")
+        && text.contains("neither in /nonexistent/.aws/credentials nor in") && !text.contains("canary")
     }
   }
 }
@@ -186,15 +194,23 @@ struct NamesTests {
 
   @Test func endpoints() throws {
     let host = "some-workgroup.123456789012.us-west-2.redshift-serverless.amazonaws.com"
-    let endpoint = try #require(RedshiftServerlessEndpoint(host: host))
+    let endpoint = try #require(RedshiftEndpoint(host: host))
     #expect((endpoint.workgroup, endpoint.account, endpoint.region) == ("some-workgroup", "123456789012", "us-west-2"))
     #expect(
-      RedshiftServerlessEndpoint(host: "w.123456789012.cn-north-1.redshift-serverless.amazonaws.com.cn")?.region
+      RedshiftEndpoint(host: "w.123456789012.cn-north-1.redshift-serverless.amazonaws.com.cn")?.region
         == "cn-north-1")
     let vpc = "my-endpoint-abc123.123456789012.us-west-2.redshift-serverless.amazonaws.com"
-    #expect(RedshiftServerlessEndpoint(host: vpc)?.workgroup == "")
-    for other in ["db.example.com", "w.1.us-west-2.redshift-serverless.amazonaws.com", host + ".evil.com"] {
-      #expect(RedshiftServerlessEndpoint(host: other) == nil)
+    #expect(RedshiftEndpoint(host: vpc)?.kind == .workgroupVPCEndpoint)
+    let cluster = try #require(RedshiftEndpoint(host: "a-cluster.c0ffee123456.us-gov-west-1.redshift.amazonaws.com."))
+    #expect((cluster.cluster, cluster.account, cluster.region) == ("a-cluster", nil, "us-gov-west-1"))
+    #expect(
+      RedshiftEndpoint(host: "x-endpoint-r4nd0m.c0ffee123456.us-east-1.redshift.amazonaws.com")?.kind
+        == .clusterVPCEndpoint)
+    for other in [
+      "db.example.com", "w.1.us-west-2.redshift-serverless.amazonaws.com", host + ".evil.com",
+      "w.123456789012.cn-north-1.redshift-serverless.amazonaws.com", "redshift.amazonaws.com",
+    ] {
+      #expect(RedshiftEndpoint(host: other) == nil)
     }
   }
 }

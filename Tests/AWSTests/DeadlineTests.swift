@@ -33,14 +33,14 @@ private final class SlowAWS: HTTPTransport {
       isLogin
       ? #"{"dbUser":"IAMR:access","dbPassword":"p","expiration":\#(end)}"#
       : """
-      <R><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
-      <Expiration>2099-01-01T00:00:00Z</Expiration></R>
+      <R><Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+      <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></R>
       """
     return HTTPAnswer(status: 200, headers: [:], body: Array(text.utf8))
   }
 
-  func authenticator(maximumEntries: Int = 100) -> RedshiftServerlessAuthenticator {
-    RedshiftServerlessAuthenticator(
+  func authenticator(maximumEntries: Int = 100) -> RedshiftAuthenticator {
+    RedshiftAuthenticator(
       environment: AWSEnvironment(
         variables: ["AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"], transport: self,
         uptime: { self.clock.withLock { $0 } }), maximumEntries: maximumEntries)
@@ -64,29 +64,29 @@ private final class Gate: Sendable {
 
 private func login(_ database: String = "dev", chained: Bool = false) throws -> DatabaseLogin {
   DatabaseLogin(
-    workgroup: "w", region: "us-east-1", database: database,
+    target: .workgroup("w"), region: "us-east-1", database: database,
     assumeRole: chained ? try RoleARN("arn:aws:iam::123456789012:role/middle") : nil, externalID: nil,
-    userRole: try RoleARN("arn:aws:iam::123456789012:role/access"))
+    user: .role(try RoleARN("arn:aws:iam::123456789012:role/access")))
 }
 
 struct DeadlineTests {
   @Test func aChainOfCallsSharesOneBudget() async throws {
     let slow = SlowAWS(delay: 4)
-    await #expect { try await slow.authenticator().credentials(for: login(chained: true), sessionName: "a") } throws: {
+    await #expect { try await slow.authenticator().credentials(for: login(chained: true), userName: "a") } throws: {
       ($0 as? AWSError)?.code == "Timeout"
     }
     // Four seconds each for two hops; then the last call has what is left of ten, and nothing is left to try again.
     #expect(slow.timeouts.withLock { $0 } == [5, 5, 2])
     #expect(slow.clock.withLock { $0 } == 1010)
     let quicker = SlowAWS(delay: 3)
-    _ = try await quicker.authenticator().credentials(for: login(chained: true), sessionName: "a")
+    _ = try await quicker.authenticator().credentials(for: login(chained: true), userName: "a")
     #expect(quicker.timeouts.withLock { $0 } == [5, 5, 4])
   }
 
   @Test func triesOfOneCallShareItToo() async throws {
     let silent = SlowAWS(delay: 60)
     await #expect(throws: AWSError.self) {
-      try await silent.authenticator().credentials(for: login(chained: true), sessionName: "a")
+      try await silent.authenticator().credentials(for: login(chained: true), userName: "a")
     }
     #expect(silent.timeouts.withLock { $0 } == [5, 5])
   }
@@ -96,28 +96,29 @@ struct DeadlineTests {
     let aws = SlowAWS(delay: 0, hold: gate)
     let authenticator = aws.authenticator()
     let wanted = try login()
-    let hanging = Task { try await authenticator.credentials(for: wanted, sessionName: "a") }
+    let hanging = Task { try await authenticator.credentials(for: wanted, userName: "a") }
     await gate.waitUntilReached()
     aws.clock.withLock { $0 += 20 }
-    #expect(try await !authenticator.credentials(for: wanted, sessionName: "a").isCached)
+    #expect(try await !authenticator.credentials(for: wanted, userName: "a").isCached)
     // What the hanging call comes to in the end does not take the place of the good login.
     gate.open()
     _ = await hanging.result
-    #expect(try await authenticator.credentials(for: wanted, sessionName: "a").isCached)
+    #expect(try await authenticator.credentials(for: wanted, userName: "a").isCached)
   }
 
   @Test func anEntryEvictedWhileUnderwayCanBeEvictedAgain() async throws {
     let gate = Gate()
     let authenticator = SlowAWS(delay: 0, hold: gate).authenticator(maximumEntries: 1)
     let (first, second, third) = (try login("a"), try login("b"), try login("c"))
-    let underway = Task { try await authenticator.credentials(for: first, sessionName: "a") }
+    // Another person: else the others would wait for the same role.
+    let underway = Task { try await authenticator.credentials(for: first, userName: "b") }
     await gate.waitUntilReached()
-    _ = try await authenticator.credentials(for: second, sessionName: "a")
+    _ = try await authenticator.credentials(for: second, userName: "a")
     gate.open()
     _ = try await underway.value
-    _ = try await authenticator.credentials(for: third, sessionName: "a")
-    #expect(try await authenticator.credentials(for: third, sessionName: "a").isCached)
-    #expect(try await !authenticator.credentials(for: first, sessionName: "a").isCached)
+    _ = try await authenticator.credentials(for: third, userName: "a")
+    #expect(try await authenticator.credentials(for: third, userName: "a").isCached)
+    #expect(try await !authenticator.credentials(for: first, userName: "b").isCached)
   }
 
   @Test(.timeLimit(.minutes(1))) func theTimeLimitCoversTheBody() async throws {

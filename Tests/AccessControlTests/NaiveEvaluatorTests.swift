@@ -44,53 +44,68 @@ private enum Naive {
   }
 }
 
+/// Roles and accesses drawn at random, such that about a quarter of them go together.
+struct RandomAccess {
+  private var random: SeededGenerator
+
+  init(seed: UInt64) { random = SeededGenerator(seed: seed) }
+
+  private mutating func pick<Item>(_ items: [Item], _ atMost: Int) -> [Item] {
+    (0..<Int.random(in: 0...atMost, using: &random)).map { _ in items[Int.random(in: 0..<items.count, using: &random)] }
+  }
+
+  private mutating func selector() -> [String: Role.Values]? {
+    switch Int.random(in: 0..<6, using: &random) {
+    case 0: return nil
+    case 1: return [:]
+    case 2: return ["*": ["*"]]
+    default:
+      var selector: [String: Role.Values] = [:]
+      for key in pick(["env", "team", "zone"], 2) {
+        selector[key] = Role.Values(pick(["dev", "prod", "a", "b", "d*", "*"], 2) + ["dev"])
+      }
+      return selector
+    }
+  }
+
+  private mutating func role(_ index: Int) -> Role {
+    let (names, users) = (["dev", "reports", "de*", "*"], ["alice", "bob", "arn:x:alice", "al*", "*"])
+    let isDenying = Int.random(in: 0..<4, using: &random) == 0
+    let version = pick(["v3", "v4", "v5", "v6", "v7"], 1).first ?? "v5"
+    let allow = Role.Conditions(
+      databaseLabels: selector(), databaseNames: pick(names, 2), databaseUsers: pick(users, 2),
+      databaseReplication: Bool.random(using: &random))
+    let labels = isDenying && Bool.random(using: &random) ? selector() : nil
+    let deny =
+      isDenying
+      ? Role.Conditions(
+        databaseLabels: labels, databaseNames: pick(["reports", "x"], 1), databaseUsers: pick(["bob", "x*"], 1))
+      : .init()
+    return Role(name: "r\(index)", version: version, spec: .init(allow: allow, deny: deny))
+  }
+
+  mutating func roles() -> [Role] { (0..<Int.random(in: 0...4, using: &random)).map { role($0) } }
+
+  mutating func access(wantsReplication: Bool = false) -> DatabaseAccess {
+    var labels: [String: String] = [:]
+    for (key, values) in Naive.labels.sorted(by: { $0.key < $1.key }) { labels[key] = pick(values, 1).first }
+    let users = [["alice", "arn:x:alice"], ["bob"], ["carol"]]
+    return DatabaseAccess(
+      labels: labels, databaseName: ["dev", "reports", "other"][Int.random(in: 0..<3, using: &random)],
+      databaseUsers: .init(users[Int.random(in: 0..<3, using: &random)]), wantsReplication: wantsReplication)
+  }
+}
+
 struct NaiveEvaluatorTests {
   @Test func agreesOnHundredThousandRandomRoleSets() {
-    var random = SeededGenerator(seed: 42)
-    func pick<Item>(_ items: [Item], _ atMost: Int) -> [Item] {
-      (0..<Int.random(in: 0...atMost, using: &random)).map { _ in items[Int.random(in: 0..<items.count, using: &random)]
-      }
-    }
-    func selector() -> [String: Role.Values]? {
-      switch Int.random(in: 0..<6, using: &random) {
-      case 0: return nil
-      case 1: return [:]
-      case 2: return ["*": ["*"]]
-      default:
-        var selector: [String: Role.Values] = [:]
-        for key in pick(["env", "team", "zone"], 2) {
-          var values: Role.Values = []
-          values.all = pick(["dev", "prod", "a", "b", "d*", "*"], 2) + ["dev"]
-          selector[key] = values
-        }
-        return selector
-      }
-    }
-    let names = ["dev", "reports", "de*", "*"]
-    let users = ["alice", "bob", "arn:x:alice", "al*", "*"]
+    var random = RandomAccess(seed: 42)
     var allowedCount = 0
     for _ in 0..<100_000 {
-      let roles = pick(Array(0..<5), 4).enumerated().map { index, _ in
-        let isDenying = Int.random(in: 0..<4, using: &random) == 0
-        return Role(
-          name: "r\(index)", version: pick(["v3", "v4", "v5", "v6", "v7"], 1).first ?? "v5",
-          spec: .init(
-            allow: .init(databaseLabels: selector(), databaseNames: pick(names, 2), databaseUsers: pick(users, 2)),
-            deny: isDenying
-              ? .init(
-                databaseLabels: Bool.random(using: &random) ? selector() : nil,
-                databaseNames: pick(["reports", "x"], 1), databaseUsers: pick(["bob", "x*"], 1))
-              : .init()))
-      }
-      let database = Dictionary(
-        uniqueKeysWithValues: Naive.labels.compactMap { key, values in pick(values, 1).first.map { (key, $0) } })
-      let name = ["dev", "reports", "other"][Int.random(in: 0..<3, using: &random)]
-      let user = [["alice", "arn:x:alice"], ["bob"], ["carol"]][Int.random(in: 0..<3, using: &random)]
-      let decision = AccessChecker(roles: roles, traits: [:])
-        .decide(DatabaseAccess(labels: database, databaseName: name, databaseUsers: .init(user)))
-      let expected = Naive.allowed(roles, database, name, user)
+      let (roles, access) = (random.roles(), random.access())
+      let decision = AccessChecker(roles: roles, traits: [:]).decide(access)
+      let expected = Naive.allowed(roles, access.labels, access.databaseName, access.databaseUsers.same)
       guard (decision == .allowed) == expected else {
-        return #expect((decision == .allowed) == expected, "\(roles) \(database) \(name) \(user)")
+        return #expect((decision == .allowed) == expected, "\(roles) \(access)")
       }
       allowedCount += expected ? 1 : 0
     }

@@ -93,7 +93,7 @@ struct AuditLogTests {
   @Test func aFileThatEndsWithRubbishIsPutAside() async throws {
     try await withDirectory { directory in
       let path = directory + "/events.log"
-      FileManager.default.createFile(
+      _ = FileManager.default.createFile(
         atPath: path, contents: Data("not a record\n".utf8), attributes: [.posixPermissions: 0o600])
       do {
         let log = try AuditLog(path: path)
@@ -109,7 +109,7 @@ struct AuditLogTests {
   @Test func filesThatOthersCanReadAreRefused() async throws {
     try await withDirectory { directory in
       let path = directory + "/events.log"
-      FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o644])
+      _ = FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o644])
       #expect(throws: AuditError.self) { try AuditLog(path: path) }
     }
   }

@@ -131,7 +131,8 @@ private func der(_ pem: String) -> [UInt8] {
       try server.join(service: "db", token: token)
       // Joined once, the token is needed no more.
       try server.join(service: "db", token: nil)
-      #expect(try server.tokens().allSatisfy { $0.token == nil })
+      #expect(
+        try TokenResource.list(of: server, withSecrets: false).allSatisfy { $0.name.utf8.count == TokenName.idLength })
       #expect(throws: AuthError.self) {
         try server.addToken(TokenRequest(roles: ["root"], ttlSeconds: 600), by: "test")
       }
@@ -157,9 +158,11 @@ private func der(_ pem: String) -> [UInt8] {
   @Test func rolesAreReplacedOnlyByForceAndKeptWhileHeld() async throws {
     try await withServer { server, _ in
       let role = Role(name: "r", spec: .init())
-      #expect(try !server.putRole(RoleRequest(role: role, force: false), by: "test").replaced)
-      #expect(throws: AuthError.self) { try server.putRole(RoleRequest(role: role, force: false), by: "test") }
-      #expect(try server.putRole(RoleRequest(role: role, force: true), by: "test").replaced)
+      #expect(try !server.putRole(ResourceRequest(resource: role, condition: .absent), by: "test").replaced)
+      #expect(throws: AuthError.self) {
+        try server.putRole(ResourceRequest(resource: role, condition: .absent), by: "test")
+      }
+      #expect(try server.putRole(ResourceRequest(resource: role, condition: .any), by: "test").replaced)
       _ = try server.addUser(UserListing(name: "dan", roles: ["r"], traits: [:]), by: "test")
       #expect(throws: AuthError.self) { try server.removeRole("r", by: "test") }
       #expect(throws: AuthError.self) {
@@ -174,10 +177,11 @@ private func der(_ pem: String) -> [UInt8] {
   @Test func storedRoleThatCannotBeReadIsTheConcernOfItsHolders() async throws {
     try await withServer { server, _ in
       for name in ["good", "bad"] {
-        _ = try server.putRole(RoleRequest(role: Role(name: name, spec: .init()), force: false), by: "test")
+        _ = try server.putRole(
+          ResourceRequest(resource: Role(name: name, spec: .init()), condition: .absent), by: "test")
         _ = try server.addUser(UserListing(name: "has-\(name)", roles: [name], traits: [:]), by: "test")
       }
-      try await server.state.database.write { database in
+      try server.state.database.write { database in
         try database.execute(
           sql: "UPDATE role SET json = replace(json, '\"db_users\":[]', '\"db_users\":[\"^($\"]') WHERE name = 'bad'")
       }
@@ -188,7 +192,7 @@ private func der(_ pem: String) -> [UInt8] {
       #expect { try server.checker(for: identity("bad")) } throws: { error in
         "\(error)".contains("role 'bad'") && (error as? AuthError)?.isForCaller == false
       }
-      _ = try server.putRole(RoleRequest(role: Role(name: "bad", spec: .init()), force: true), by: "test")
+      _ = try server.putRole(ResourceRequest(resource: Role(name: "bad", spec: .init()), condition: .any), by: "test")
       _ = try server.checker(for: identity("bad"))
     }
   }

@@ -2,16 +2,17 @@ import AccessControl
 import Audit
 import ControlAPI
 import Foundation
-import GRDB
 import PKI
+import StateStore
 import Testing
 
 @testable import AuthService
 
 @Suite(.serialized) struct LocksOfTheClusterTests {
-  private func lock(_ name: String, user: String, expires: Date? = nil) -> LockRequest {
-    LockRequest(
-      lock: Lock(name: name, spec: .init(target: .init(user: user), message: "gone", expires: expires)), force: false)
+  private func lock(_ name: String, user: String, expires: Date? = nil) -> ResourceRequest<Lock> {
+    ResourceRequest(
+      resource: Lock(name: name, spec: .init(target: .init(user: user), message: "gone", expires: expires)),
+      condition: .absent)
   }
 
   @Test func aLockShutsOutUntilItIsRemovedAndCountsAsAChange() async throws {
@@ -41,7 +42,7 @@ import Testing
       try await Task.sleep(for: .seconds(2.1))
       #expect(try server.locks().isEmpty)
       _ = try server.putLock(lock("next", user: "alice"), by: "test")
-      let stored = try await server.state.database.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM lock") }
+      let stored = try server.state.database.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM lock") }
       #expect(stored == 1)
     }
   }
@@ -49,7 +50,7 @@ import Testing
   @Test func theLocalAdministratorCannotBeLockedOut() async throws {
     try await withServer { server, _ in
       let everyEditor = Lock(name: "l", spec: .init(target: .init(role: "editor")))
-      _ = try server.putLock(LockRequest(lock: everyEditor, force: false), by: "test")
+      _ = try server.putLock(ResourceRequest(resource: everyEditor, condition: .absent), by: "test")
       let identity = UserIdentity(
         username: AuthServer.localAdministrator, roles: ["editor"], clusterName: "test")
       #expect(try server.checker(for: identity).allows("delete", on: "lock"))

@@ -162,7 +162,8 @@ private let password = "correct horse battery staple"
     try await withServer { server, _ in
       func put(_ mode: SecondFactorMode, force: Bool) throws {
         let preference = AuthPreference(secondFactor: mode, origin: "")
-        try server.putAuthPreference(AuthPreferenceRequest(preference: preference, force: force), by: "test")
+        _ = try server.putAuthPreference(
+          ResourceRequest(resource: preference, condition: force ? .any : .absent), by: "test")
       }
       #expect(try server.authPreference().spec.secondFactor == .optional)
       try put(.off, force: false)

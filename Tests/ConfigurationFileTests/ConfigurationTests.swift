@@ -30,6 +30,13 @@ struct ConfigurationTests {
     #expect(configuration.databases.first?.tlsMode == "verify-full")
   }
 
+  @Test func reactorIsOneOfThree() throws {
+    #expect(try load("version: v3").reactorInterface == .epoll)
+    #expect(try load("teleport: {reactor: io_uring}").reactorInterface == .ioUring)
+    #expect(try load("teleport: {reactor: auto}").reactorInterface == .auto)
+    #expect(throws: ConfigurationError.self) { try load("teleport: {reactor: kqueue}") }
+  }
+
   @Test func operationsHaveDefaultsAndBounds() throws {
     #expect(try load("version: v3").diagAddress == nil)
     #expect(try load("version: v3").shutdownTimeout.seconds == 30)
@@ -86,6 +93,8 @@ struct ConfigurationTests {
     ("db_service: {audit: {max_query_size: 8}}", "must be from 256 to 262144 bytes"),
     ("auth_service: {audit: {max_size: much}}", "must be a size such as"),
     ("auth_service: {audit: {max_size: 9999999999999GiB}}", "must be from"),
+    ("teleport: {connection_limits: {max_connections: 0}}", "from 1 to 1000000"),
+    ("teleport: {connection_limits: {exempt: [10.0.0.1/8]}}", "has '10.0.0.1/8', which is not an address or a block"),
     ("auth_service: {audit: {max_sise: 1MiB}}", "did you mean 'max_size'?"),
   ])
   func mistakesAreNamed(yaml: String, words: String) {
@@ -98,21 +107,36 @@ struct ConfigurationTests {
     "db_service:\n  databases:\n  - name: x\n    protocol: postgres\n    uri: h:1\n    \(settings)"
   }
 
+  @Test func stateInPostgreSQL() throws {
+    let configuration = try load(
+      "teleport:\n  storage: {type: postgresql, conn_string: 'host=h dbname=d'}\n  auth_servers: ['a:1', 'b:2']")
+    #expect(configuration.storage == .postgresql(connectionString: "host=h dbname=d"))
+    #expect(configuration.membership.servers == ["a:1", "b:2"])
+    #expect(try load("teleport: {}").storage == .sqlite)
+    #expect {
+      try load("teleport:\n  storage:\n    conn_strin: x")
+    } throws: {
+      "\($0)" == "t.yaml:3: unknown key 'conn_strin' (did you mean 'conn_string'?)"
+    }
+  }
+
   /// What someone relies on and is not there stops the start, with its line.
   @Test(arguments: [
-    ("teleport:\n  connection_limits: {max_connections: 10}", 2, "connection_limits"),
+    ("teleport:\n  connection_limits: {max_users: 10}", 2, "max_users"),
     ("teleport:\n  storage: {type: etcd}", 2, "type"),
-    ("teleport:\n  storage:\n    type: sqlite\n    path: /x", 4, "path"),
+    ("teleport:\n  storage:\n    type: sqlite\n    conn_string: host=h", 4, "conn_string"),
+    ("teleport:\n  storage: {type: postgresql}", 2, "conn_string"),
     ("auth_service:\n  proxy_listener_mode: separate", 2, "proxy_listener_mode"),
     ("proxy_service:\n  listen_addr: 0.0.0.0:3023", 2, "listen_addr"),
     ("proxy_service:\n  tunnel_listen_addr: 0.0.0.0:3024", 2, "tunnel_listen_addr"),
     ("proxy_service:\n  acme: {enabled: yes, email: a@b}", 2, "acme"),
     ("proxy_service:\n  acme: {email: a@b}", 2, "acme"),
-    ("db_service:\n  resources: [{labels: {a: b}}]", 2, "resources"),
     ("db_service:\n  aws: [{types: [redshift-serverless]}]", 2, "aws"),
-    (database("dynamic_labels: [{name: a, command: [b]}]"), 6, "dynamic_labels"),
+    (database("dynamic_labels: [{name: a}]"), 6, "command"),
+    (database("dynamic_labels: [{name: a, command: [b], period: 0s}]"), 6, "period"),
+    (database("dynamic_labels: [{command: [b]}]"), 6, "name"),
     (database("admin_user: {name: a}"), 6, "admin_user"), (database("admin_user: a"), 6, "admin_user"),
-    (database("aws: {redshift: {cluster_id: a}}"), 6, "redshift"),
+    (database("aws: {redshift: {cluster_id: a}, redshift_serverless: {workgroup_name: b}}"), 6, "redshift"),
     (database("aws: {redshift_serverless: {endpoint_name: other}}"), 6, "endpoint_name"),
     ("ssh_service: {enabled: yes}", 1, "ssh_service"), ("version: v3\nssh_service: {labels: {a: b}}", 2, "ssh_service"),
     ("discovery_service: {aws: []}", 1, "discovery_service"),
@@ -194,12 +218,14 @@ struct ConfigurationTests {
     writer.labels = ["env": "a \"quoted\" \\ value", "x": "yes"]
     writer.aws = [("account_id", "001234567890")]
     writer.workgroup = "w"
+    writer.resources = [["env": "dev", "team": "a b"], ["*": "*"]]
     for holdsCluster in [false, true] {
       writer.holdsCluster = holdsCluster
       let read = try TeleportConfiguration(yaml: try writer.text(), file: "written")
       #expect(read.databases.first?.labels == writer.labels)
       #expect(read.membership.caPins == writer.caPins)
       #expect(read.databases.first?.accountID == "001234567890")
+      #expect(read.databaseMatchers.count == 2)
       #expect(read.isAuthEnabled == holdsCluster)
       #expect(read.isDatabaseEnabled)
       #expect(!holdsCluster || read.webListenAddress == "0.0.0.0:3080")

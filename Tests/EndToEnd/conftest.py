@@ -68,6 +68,7 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
+        self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -125,6 +126,7 @@ teleport:
   data_dir: {self.data}
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
+  reactor: {self.reactor}
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:

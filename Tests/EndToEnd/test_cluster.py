@@ -62,10 +62,15 @@ class Host:
 class Apart(Cluster):
     """auth, proxy and agents as processes of their own; the tools talk to the proxy, tctl to auth's own files."""
 
+    host_ttl = "20s"
+
     def start(self):
         script = pathlib.Path(__file__).parent / "postgres.sh"
         subprocess.run([script, "start", self.pg, str(self.pg_port), "1200"], check=True)
         self.start_emulator()
+        self.start_cluster()
+
+    def start_cluster(self):
         self.auth_port = free_port()
         self.environment["SSL_CERT_FILE"] = str(self.directory / "bundle.pem")
         self.environment["TELEPORT_CONFIG_FILE"] = str(self.directory / "auth/teleport.yaml")
@@ -77,7 +82,7 @@ auth_service:
   cluster_name: test
   listen_addr: 127.0.0.1:{self.auth_port}
   tokens: ["proxy:a-static-token-for-proxies"]
-  host_certificate_ttl: 20s
+  host_certificate_ttl: {self.host_ttl}
 proxy_service: {{enabled: "no", public_addr: "localhost:{self.port}"}}
 """)
         self.auth.start(self.auth_port)

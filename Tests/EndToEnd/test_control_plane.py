@@ -41,7 +41,7 @@ def test_role_files_are_checked(cluster):
         ("kind: role\nversion: v5\nmetadata: {name: x}\nspec: {allow: {db_lables: {a: b}}}", "did you mean 'db_labels'"),
         ("kind: role\nversion: v5\nmetadata: {name: ../x}\nspec: {}", "not valid"),
         ("kind: role\nversion: v5\nmetadata: {name: x}\nspec: {allow: {db_users: ['^(bad$']}}", "not a regular expression"),
-        ("kind: cat\nversion: v5\nmetadata: {name: x}\nspec: {}", "expected 'role'"),
+        ("kind: cat\nversion: v5\nmetadata: {name: x}\nspec: {}", "unknown kind 'cat'"),
     ]:
         result = cluster.tool("tctl", "create", stdin=text)
         assert result.returncode == 1 and words in result.stderr and len(result.stderr.splitlines()) == 1, result.stderr

@@ -38,7 +38,7 @@ def broken_table(cluster, name):
 
 def test_a_database_certificate_is_no_identity_for_the_api(cluster, redshift):
     for path, options in [
-        ("/v1/databases", ()), ("/v1/roles", ()), ("/v1/status", ()), ("/v1/users/alice/reset", ("-d", "{}")),
+        ("/v1/databases", ()), ("/v1/resources/role", ()), ("/v1/status", ()), ("/v1/users/alice/reset", ("-d", "{}")),
         ("/v1/certificates/database", ("-d", '{"service": "redshift", "signingRequestPEM": ""}')),
     ]:
         status, body = curl(cluster, path, *options, certificate=redshift)

@@ -17,6 +17,9 @@ from three_hosts import DATABASE_HOST, DATABASE_PORT, FRONT_INSIDE, FRONT_OUTSID
 
 COMMANDS = pathlib.Path(__file__).parent / "guide_commands.txt"
 
+ADMINISTRATOR = {
+    "AWS_ACCESS_KEY_ID": "AKIAADMINADMINADMIN0", "AWS_SECRET_ACCESS_KEY": "of the administrator"}
+
 ROLE = """version: v5
 kind: role
 metadata:
@@ -44,6 +47,7 @@ def substitutions(directory):
         "REDSHIFT_SERVERLESS_URI": f"{HOST}:{DATABASE_PORT}",
         # Files of the test's own in place of the machine's.
         "-o file": f"-o {directory}/database-host/teleport.yaml",
+        "-c /etc/teleport.yaml": f"-c {directory}/database-host/teleport.yaml",
         "/tmp/token": f"{directory}/database-host/token",
     }
 
@@ -78,7 +82,7 @@ def test_the_file_of_commands_is_read_whole():
     printed = [command for command in commands() if command.is_printed]
     assert len(printed) == 22
     assert [command.text.split()[0] for command in printed if command.reason] == [
-        "curl", "teleport", "sudo", "sudo", "aws", "nc", "aws"]
+        "curl", "sudo", "sudo", "aws", "nc", "aws"]
     assert all(command.host in ("workstation", "database-host") for command in printed)
 
 
@@ -106,8 +110,12 @@ def type_in(hosts, command, text):
     screen = hosts.directory / "screen"
     with open(screen, "w") as log:
         argv = hosts.shell(command.host, text)
+        environment = hosts.environments[command.host]
+        if "bootstrap" in text:
+            # The guide: "This requires IAM permissions to create and attach IAM policies."
+            environment = environment | ADMINISTRATOR
         terminal = pexpect.spawn(
-            argv[0], argv[1:], env=hosts.environments[command.host], cwd=str(hosts.directory / command.host),
+            argv[0], argv[1:], env=environment, cwd=str(hosts.directory / command.host),
             encoding="utf-8", timeout=30, logfile=log, dimensions=(50, 200))
         if text.startswith("tsh login"):
             # A login that is still valid is taken up without a question.
@@ -116,6 +124,9 @@ def type_in(hosts, command, text):
                 # The cluster's setting is 'optional': alice has no second factor.
                 terminal.expect("Enter if you have none")
                 terminal.sendline("")
+        elif text.startswith("teleport db configure bootstrap"):
+            terminal.expect("Go ahead")
+            terminal.sendline("y")
         elif text.startswith("tsh db connect"):
             terminal.expect("dev=> ")
             terminal.sendline("select current_user;")
@@ -144,7 +155,7 @@ def test_every_command_of_the_guide_works_as_printed(hosts):
             if "systemctl start" in text:
                 start_agent(hosts)
             continue
-        is_for_person = text.startswith(("tsh login", "tsh db connect"))
+        is_for_person = text.startswith(("tsh login", "tsh db connect", "teleport db configure bootstrap"))
         answer = type_in(hosts, command, text) if is_for_person else hosts.run(command.host, text)
         for pattern in command.expected:
             assert re.search(pattern, answer, re.MULTILINE), f"{text}\n{answer}\nlacks {pattern}"

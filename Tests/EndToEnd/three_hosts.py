@@ -120,8 +120,8 @@ exit $status"""
         subprocess.run(self.inside("database-host", script, "start", pg, DATABASE_PORT), check=True)
         shutil.copy(pg / "ca.pem", self.directory / "bundle.pem")
         self.spawn(
-            "database-host", "aws", ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/emulator.py", "--port", AWS_PORT,
-            "--world", ROOT / "Tests/AWSEmulator/world.json", "--postgres",
+            "database-host", "aws", ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/iam.py", "--port", AWS_PORT,
+            "--world", ROOT / "Tests/AWSEmulator/world_iam.json", "--postgres",
             f"host={pg} port={DATABASE_PORT} user=postgres dbname=dev")
         wait_until(lambda: self.reaches("database-host", "127.0.0.1", AWS_PORT), "emulator")
 

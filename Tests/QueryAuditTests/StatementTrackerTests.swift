@@ -37,7 +37,7 @@ private final class Session {
 
   func client(_ bytes: [UInt8]...) {
     for chunk in cut(bytes.flatMap { $0 }) {
-      if !chunk.withUnsafeBytes({ recorder.noteRequests($0, now: Self.now()) }) { isRefused = true }
+      if chunk.withUnsafeBytes({ recorder.noteRequests($0, now: Self.now()) }) != .noted { isRefused = true }
     }
   }
 
@@ -245,6 +245,40 @@ struct StatementTrackerTests {
     #expect(records[2]["db_query_unknown"] as? Bool == true && records[2]["db_query"] == nil)
   }
 
+  /// PostgreSQL cuts names after 63 bytes, so that the Close and the second Parse concern the statement of the first.
+  @Test(arguments: ["y", String(repeating: "y", count: 5_000)])
+  func whatHappensUnderALongNameMakesItsBeginningUnknown(_ rest: String) throws {
+    let session = try Session()
+    let name = String(repeating: "x", count: 63)
+    session.client(parse(name, "harmless"), bind("", name), execute(), sync)
+    session.server(parsed, bound, completed, ready())
+    session.client(close(name + rest), parse(name + rest, "harmful"), bind("", name), execute(), sync)
+    session.server(closed, parsed, bound, completed, ready())
+    _ = try session.end()
+    let records = try session.records()
+    #expect(records[0]["db_query"] as? String == "harmless")
+    #expect(records[1]["db_query_unknown"] as? Bool == true && records[1]["db_query"] == nil)
+  }
+
+  @Test(arguments: seeds) func aStrictSessionEndsBeforeALongNameIsUsed(_ seed: UInt64?) throws {
+    var settings = QueryRecording.Settings()
+    settings.isStrict = true
+    let name = String(repeating: "x", count: 63)
+    let session = try Session(settings: settings, seed: seed)
+    session.client(
+      parse(name, "select 1, 'a text longer than any name may be, for good measure, and for the measure some more'"),
+      bind("", name), bind(name, name), describe(name), execute(name), close(name), sync)
+    #expect(!session.isRefused)
+    for request in [
+      parse(name + "y", ""), bind(name + "y", name), bind("", name + "y"), describe(name + "y"), execute(name + "y"),
+      close(name + "y"),
+    ] {
+      let session = try Session(settings: settings, seed: seed)
+      session.client(request)
+      #expect(session.isRefused)
+    }
+  }
+
   /// The ring of the smallest size holds 4 KiB; nothing drains it while the producer is at it.
   private func overflowing(strict: Bool) throws -> (QueryRecorder, QueryRing, QueryRecording) {
     var settings = QueryRecording.Settings()
@@ -258,7 +292,7 @@ struct StatementTrackerTests {
     var (recorder, ring, _) = try overflowing(strict: true)
     let statement = query(String(repeating: "x", count: 500))
     var accepted = 0
-    while statement.withUnsafeBytes({ recorder.noteRequests($0, now: 0) }), accepted < 100 { accepted += 1 }
+    while statement.withUnsafeBytes({ recorder.noteRequests($0, now: 0) }) == .noted, accepted < 100 { accepted += 1 }
     #expect((5...7).contains(accepted))
     #expect(ring.takeLostCount() == 1 && ring.takeLostCount() == 0)
   }
@@ -266,7 +300,7 @@ struct StatementTrackerTests {
   @Test func withoutRoomBestEffortCountsAndMarksTheGap() throws {
     var (recorder, ring, _) = try overflowing(strict: false)
     let statement = query(String(repeating: "x", count: 500))
-    for _ in 0..<20 { #expect(statement.withUnsafeBytes { recorder.noteRequests($0, now: 0) }) }
+    for _ in 0..<20 { #expect(statement.withUnsafeBytes { recorder.noteRequests($0, now: 0) } == .noted) }
     var taken = 0
     ring.drain { entry, bytes in
       #expect(!entry.flags.contains(.gap) && bytes.count == 501)
@@ -274,7 +308,7 @@ struct StatementTrackerTests {
       return true
     }
     #expect(taken + ring.takeLostCount() == 20)
-    #expect(statement.withUnsafeBytes { recorder.noteRequests($0, now: 0) })
+    #expect(statement.withUnsafeBytes { recorder.noteRequests($0, now: 0) } == .noted)
     ring.drain { entry, _ in
       #expect(entry.flags.contains(.gap))
       return true

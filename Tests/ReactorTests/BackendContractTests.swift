@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Reactor
@@ -32,6 +33,7 @@ private func pair() throws -> (Int32, Int32) {
 }
 
 extension CompletionBackend {
+  fileprivate func close(_ handle: Handle) { close(handle, keeping: nil) }
   fileprivate func poll(timeoutMilliseconds: Int32, deliver: (Handle, Completion) -> Void) {
     poll(timeoutMilliseconds: timeoutMilliseconds, awoke: {}, deliver: deliver)
   }
@@ -51,6 +53,10 @@ private struct Contract<Backend: CompletionBackend> {
     try listenersAcceptMany()
     try connectTellsRefusal()
     try wakeEndsPoll()
+    try whatArrivesAroundAPauseIsKeptInOrder()
+    try theEndOfAPausedStreamIsToldLater()
+    try buffersOfClosedSendsAreKept()
+    try theLastTurnLetsGoOfDescriptors()
   }
 
   private func poll(_ backend: Backend, turns: Int = 3, timeout: Int32 = 20) -> [Seen] {
@@ -118,6 +124,7 @@ private struct Contract<Backend: CompletionBackend> {
     let bytes = [UInt8](repeating: 7, count: total)
     var drain = [UInt8](repeating: 0, count: 1 << 20)
     var (sent, read, turns) = (0, 0, 0)
+    var isSending = true
     bytes.withUnsafeBytes { buffer in
       backend.send(a, buffer)
       while read < total, turns < 100_000 {
@@ -125,8 +132,12 @@ private struct Contract<Backend: CompletionBackend> {
         backend.poll(timeoutMilliseconds: 0) { _, completion in
           guard case .sent(let count) = completion else { return }
           sent += count
+          isSending = false
         }
-        if sent < total, sent == read { backend.send(a, UnsafeRawBufferPointer(rebasing: buffer[sent...])) }
+        if sent < total, !isSending {
+          isSending = true
+          backend.send(a, UnsafeRawBufferPointer(rebasing: buffer[sent...]))
+        }
         let count = recv(theirs, &drain, drain.count, Int32(MSG_DONTWAIT))
         if count > 0 { read += count }
       }
@@ -212,6 +223,108 @@ private struct Contract<Backend: CompletionBackend> {
     backend.close(b)
   }
 
+  private func whatArrivesAroundAPauseIsKeptInOrder() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    defer { close(theirs) }
+    try backend.register(mine, as: a)
+    backend.receive(a)
+    var random = SeededGenerator(seed: 4)
+    var (written, read): ([UInt8], [UInt8]) = ([], [])
+    var isPaused = false
+    for _ in 0..<2_000 {
+      let bytes = (0..<Int.random(in: 1...300, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+      #expect(write(theirs, bytes, bytes.count) == bytes.count)
+      written += bytes
+      if Int.random(in: 0..<3, using: &random) == 0 {
+        isPaused.toggle()
+        if isPaused { backend.pause(a) } else { backend.receive(a) }
+      }
+      // Toggled twice within one turn now and then.
+      if isPaused, Int.random(in: 0..<4, using: &random) == 0 {
+        backend.receive(a)
+        backend.pause(a)
+      }
+      backend.poll(timeoutMilliseconds: 0) { _, completion in
+        #expect(!isPaused)
+        guard case .received(let bytes) = completion else { return #expect(Bool(false), "\(completion)") }
+        read += bytes
+        // An owner that pauses from within a delivery hears nothing more.
+        guard Int.random(in: 0..<5, using: &random) == 0 else { return }
+        isPaused = true
+        backend.pause(a)
+      }
+      while written.count - read.count > 20_000 {
+        if isPaused { backend.receive(a) }
+        isPaused = false
+        backend.poll(timeoutMilliseconds: 20) { _, completion in
+          if case .received(let bytes) = completion { read += bytes }
+        }
+      }
+    }
+    backend.receive(a)
+    for _ in 0..<20_000 where read.count < written.count {
+      backend.poll(timeoutMilliseconds: 20) { _, completion in
+        if case .received(let bytes) = completion { read += bytes }
+      }
+    }
+    #expect(read == written)
+    backend.close(a)
+  }
+
+  private func theEndOfAPausedStreamIsToldLater() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    try backend.register(mine, as: a)
+    backend.receive(a)
+    #expect(poll(backend) == [])
+    backend.pause(a)
+    #expect(write(theirs, "end", 3) == 3)
+    close(theirs)
+    #expect(poll(backend) == [])
+    backend.receive(a)
+    #expect(poll(backend) == [.received(Array("end".utf8)), .end])
+    backend.close(a)
+  }
+
+  private func buffersOfClosedSendsAreKept() throws {
+    let backend = try make()
+    let (mine, theirs) = try pair()
+    defer { close(theirs) }
+    try backend.register(mine, as: a)
+    var isGone = false
+    do {
+      let owner = BufferOwner(count: 8 << 20) { isGone = true }
+      backend.send(a, UnsafeRawBufferPointer(owner.bytes))
+      // The peer reads nothing: the socket is full, the send is under way.
+      backend.poll(timeoutMilliseconds: 0) { _, _ in }
+      backend.close(a, keeping: owner)
+    }
+    #expect(poll(backend) == [])
+    #expect(isGone)
+    var bytes = [UInt8](repeating: 0, count: 1 << 20)
+    var count = 0
+    repeat {
+      count = recv(theirs, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+      if count > 0 { #expect(bytes.prefix(count).allSatisfy { $0 == 7 }) }
+    } while count > 0
+    // The descriptor is closed: the stream ends.
+    #expect(count == 0)
+  }
+
+  private func theLastTurnLetsGoOfDescriptors() throws {
+    let (mine, theirs) = try pair()
+    defer { close(theirs) }
+    do {
+      let backend = try make()
+      try backend.register(mine, as: a)
+      backend.receive(a)
+      #expect(poll(backend) == [])
+    }
+    var byte: UInt8 = 0
+    #expect(recv(theirs, &byte, 1, Int32(MSG_DONTWAIT)) == 0)
+  }
+
   private func wakeEndsPoll() throws {
     let backend = try make()
     let waker = backend.waker
@@ -221,7 +334,30 @@ private struct Contract<Backend: CompletionBackend> {
   }
 }
 
+/// Lets go of a buffer that a send was submitted with, and says when.
+private final class BufferOwner {
+  let bytes: UnsafeMutableRawBufferPointer
+  private let gone: () -> Void
+
+  init(count: Int, gone: @escaping () -> Void) {
+    bytes = .allocate(byteCount: count, alignment: 1)
+    bytes.initializeMemory(as: UInt8.self, repeating: 7)
+    self.gone = gone
+  }
+
+  deinit {
+    // Whatever the kernel still read from here would arrive as something else.
+    bytes.initializeMemory(as: UInt8.self, repeating: 9)
+    bytes.deallocate()
+    gone()
+  }
+}
+
 struct BackendContractTests {
+  @Test func ioUring() throws { try Contract { try UringBackend() }.all() }
+  @Test func ioUringWithFewTinyBuffers() throws {
+    try Contract { try UringBackend(receiveBufferSize: 64, receiveBuffers: 2) }.all()
+  }
   @Test func epoll() throws { try Contract { try EpollBackend() }.all() }
   @Test func epollWithATinyReceiveBuffer() throws { try Contract { try EpollBackend(receiveBufferSize: 64) }.all() }
 }

@@ -27,10 +27,17 @@ private final class EchoListener: Channel {
   }
 }
 
-private func withEchoServer(_ body: (SocketAddress, ReactorThread) throws -> Void) throws {
+extension KernelInterface {
+  /// Those this machine has.
+  static let usable: [KernelInterface] = best().interface == .epoll ? [.epoll] : [.epoll, .ioUring]
+}
+
+private func withEchoServer(
+  over interface: KernelInterface, _ body: (SocketAddress, ReactorThread) throws -> Void
+) throws {
   let listener = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
   let address = try #require(Sockets.localAddress(listener))
-  let thread = try ReactorThread.start(index: 0) { reactor in
+  let thread = try ReactorThread.start(index: 0, over: interface) { reactor in
     let channel = EchoListener(reactor: reactor)
     try reactor.add(channel, descriptor: listener)
     reactor.accept(channel)
@@ -46,8 +53,9 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
 }
 
 @Suite(.serialized) struct ReactorTests {
-  @Test func echoesMegabytesUnchangedUnderBackpressure() throws {
-    try withEchoServer { address, _ in
+  @Test(arguments: KernelInterface.usable)
+  func echoesMegabytesUnchangedUnderBackpressure(over interface: KernelInterface) throws {
+    try withEchoServer(over: interface) { address, _ in
       let descriptor = try connect(address)
       let total = 32 << 20
       var random = SeededGenerator(seed: 9)
@@ -74,8 +82,9 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     }
   }
 
-  @Test func thousandsOfConnectionsLeaveNoDescriptorBehind() throws {
-    try withEchoServer { address, thread in
+  @Test(arguments: KernelInterface.usable)
+  func thousandsOfConnectionsLeaveNoDescriptorBehind(over interface: KernelInterface) throws {
+    try withEchoServer(over: interface) { address, thread in
       func descriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
       let before = try descriptors()
       for _ in 0..<2_000 {
@@ -103,8 +112,9 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     return count.withLock { $0 }
   }
 
-  @Test func postsOfManyThreadsAllArriveInOrder() throws {
-    try withEchoServer { _, thread in
+  @Test(arguments: KernelInterface.usable)
+  func postsOfManyThreadsAllArriveInOrder(over interface: KernelInterface) throws {
+    try withEchoServer(over: interface) { _, thread in
       let seen = Mutex<[Int: [Int]]>([:])
       let done = DispatchSemaphore(value: 0)
       DispatchQueue.concurrentPerform(iterations: 4) { sender in
@@ -119,7 +129,8 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
   }
 
   /// A connection that comes after a long quiet must not start its deadlines in the past.
-  @Test func theClockIsReadBeforeWhatTheWaitBroughtIsDelivered() throws {
+  @Test(arguments: KernelInterface.usable)
+  func theClockIsReadBeforeWhatTheWaitBroughtIsDelivered(over interface: KernelInterface) throws {
     final class Clock: Channel {
       let seen: @Sendable (UInt64) -> Void
       init(reactor: Reactor, seen: @escaping @Sendable (UInt64) -> Void) {
@@ -135,7 +146,7 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     let address = try #require(Sockets.localAddress(listener))
     let times = Mutex<[UInt64]>([])
     let done = DispatchSemaphore(value: 0)
-    let thread = try ReactorThread.start(index: 0) { reactor in
+    let thread = try ReactorThread.start(index: 0, over: interface) { reactor in
       let channel = Clock(reactor: reactor) { time in
         times.withLock { $0.append(time) }
         done.signal()
@@ -152,8 +163,9 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     times.withLock { #expect($0.allSatisfy { $0 >= before }) }
   }
 
-  @Test func stopsThoughItsMailboxIsFull() throws {
-    let thread = try ReactorThread.start(index: 0) { _ in }
+  @Test(arguments: KernelInterface.usable)
+  func stopsThoughItsMailboxIsFull(over interface: KernelInterface) throws {
+    let thread = try ReactorThread.start(index: 0, over: interface) { _ in }
     let (isBusy, goOn, hasStopped) = (
       DispatchSemaphore(value: 0), DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)
     )

@@ -3,6 +3,9 @@
 #ifndef PLATFORM_H
 #define PLATFORM_H
 #include <sys/select.h>
+#include "platform_dns.h"
 #include "platform_socket.h"
+#include "platform_uring.h"
 #include "platform_openssl.h"
+#include "platform_spawn.h"
 #endif

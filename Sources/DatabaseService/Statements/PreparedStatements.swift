@@ -1,6 +1,12 @@
+import PostgresWire
+
 /// The statements and portals that a session has made, by name, as far as they are remembered.
 ///
 /// Bounded: the oldest is forgotten first, and the statements executed from it afterwards are recorded by name only.
+///
+/// Names longer than PostgreSQL keeps are not followed: it cuts them, so that several stand for one statement there, while
+/// Redshift keeps twice as much. Whatever happens under such a name makes what is known under its beginning unknown, so
+/// that no execution is recorded with a text that is not its own.
 struct PreparedStatements {
   /// The text of a Parse.
   final class Statement {
@@ -39,6 +45,7 @@ struct PreparedStatements {
 
   mutating func put(_ statement: Statement) {
     remove(statement: statement.name)
+    guard statement.name.count <= FrontendMessage.maximumName else { return }
     statements[statement.name] = statement
     bytes += statement.query.count + statement.name.count
     // The statement without a name lives until the next Parse; it needs no place in the queue.
@@ -51,16 +58,22 @@ struct PreparedStatements {
   }
 
   mutating func remove(statement name: [UInt8]) {
-    guard let old = statements.removeValue(forKey: name) else { return }
+    guard let old = statements.removeValue(forKey: Self.known(name)) else { return }
     bytes -= old.query.count + old.name.count
   }
 
   mutating func put(_ portal: Portal, named name: [UInt8]) {
+    guard name.count <= FrontendMessage.maximumName else { return remove(portal: name) }
     if portals.count >= Self.maximumPortals, portals[name] == nil { portals.removeAll() }
     portals[name] = portal
   }
 
-  mutating func remove(portal name: [UInt8]) { portals[name] = nil }
+  mutating func remove(portal name: [UInt8]) { portals[Self.known(name)] = nil }
+
+  /// The name that `name` may stand for at a database that cuts it.
+  private static func known(_ name: [UInt8]) -> [UInt8] {
+    Array(name.prefix(FrontendMessage.maximumName))
+  }
 
   /// Portals end with their transaction.
   mutating func removePortals() { portals.removeAll(keepingCapacity: true) }

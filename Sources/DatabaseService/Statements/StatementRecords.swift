@@ -1,5 +1,6 @@
 import Audit
 import PostgresWire
+import TextForms
 
 /// Which statements are recorded, and how much of them.
 public enum QueryAuditLevel: String, Sendable, CaseIterable {
@@ -39,12 +40,12 @@ struct StatementRecords {
       writeQuery(operation, outcome, output) { Self.field(query.bytes, length, &$0) }
     case .execute:
       let portal = FrontendMessage.execute(operation.body)
-      writeExecution(operation, outcome, portal.flatMap(prepared.portal), portal ?? [], output)
+      writeExecution(operation, outcome, prepared.portal(portal), portal, output)
     case .bind where hasFailed:
       let portal = portal(FrontendMessage.bind(operation.body), prepared)
       writeExecution(operation, outcome, portal, [], output)
     case .parse where hasFailed:
-      guard let (name, query) = FrontendMessage.parse(operation.body) else { return }
+      let (name, query) = FrontendMessage.parse(operation.body)
       writeQuery(operation, outcome, output) { text in
         Self.field(query.bytes, query.isWhole ? query.bytes.count : operation.bodyLength - name.count - 4, &text)
         Self.field("statement_name", name, &text)
@@ -57,9 +58,9 @@ struct StatementRecords {
     }
   }
 
-  /// The portal that a Bind makes; without a statement if the name is cut off or not known.
+  /// The portal that a Bind makes; without a statement if the name is missing or not known.
   func portal(
-    _ bind: (portal: [UInt8]?, statement: [UInt8]?, values: [FrontendMessage.Value]), _ prepared: PreparedStatements
+    _ bind: (portal: [UInt8], statement: [UInt8]?, values: [FrontendMessage.Value]), _ prepared: PreparedStatements
   ) -> PreparedStatements.Portal {
     PreparedStatements.Portal(
       statementName: bind.statement ?? [], statement: bind.statement.flatMap(prepared.statement),
@@ -73,7 +74,7 @@ struct StatementRecords {
       switch value {
       case .null: "NULL"
       case .text(let bytes): Self.readable(bytes)
-      case .binary(let bytes): "\\x" + Self.hex(bytes)
+      case .binary(let bytes): "\\x" + Hex.encode(bytes)
       case .cut: "[cut off]"
       }
     }
@@ -124,7 +125,7 @@ struct StatementRecords {
     let family = "db.session.postgres.statements."
     switch operation.kind {
     case .parse:
-      guard let (name, query) = FrontendMessage.parse(operation.body) else { return }
+      let (name, query) = FrontendMessage.parse(operation.body)
       write(family + "parse", "TPG00I", operation, outcome, output) { text in
         Self.field("statement_name", name, &text)
         query.bytes.withUnsafeBytes { text.field("query", $0) }
@@ -133,13 +134,13 @@ struct StatementRecords {
       let bind = FrontendMessage.bind(operation.body)
       write(family + "bind", "TPG01I", operation, outcome, output) { text in
         Self.field("statement_name", bind.statement ?? [], &text)
-        Self.field("portal_name", bind.portal ?? [], &text)
+        Self.field("portal_name", bind.portal, &text)
         let parameters = parameters(bind.values)
         if !parameters.isEmpty { text.field("parameters", parameters) }
       }
     case .execute:
       write(family + "execute", "TPG02I", operation, outcome, output) { text in
-        Self.field("portal_name", FrontendMessage.execute(operation.body) ?? [], &text)
+        Self.field("portal_name", FrontendMessage.execute(operation.body), &text)
       }
     case .close:
       guard let (kind, name) = FrontendMessage.target(operation.body) else { return }
@@ -186,11 +187,6 @@ struct StatementRecords {
 
   /// Text that may not be UTF-8; what is not shows as `\xNN`, as everywhere in the log.
   private static func readable(_ bytes: [UInt8]) -> String {
-    String(validating: bytes, as: UTF8.self) ?? "\\x" + hex(bytes)
-  }
-
-  private static func hex(_ bytes: [UInt8]) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    String(validating: bytes, as: UTF8.self) ?? "\\x" + Hex.encode(bytes)
   }
 }

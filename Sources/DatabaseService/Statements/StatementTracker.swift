@@ -209,14 +209,12 @@ struct StatementTracker {
     if case .failed = outcome { return }
     switch operation.kind {
     case .parse:
-      guard let (name, query) = FrontendMessage.parse(operation.body) else { return }
+      let (name, query) = FrontendMessage.parse(operation.body)
       let length = query.isWhole ? query.bytes.count : max(query.bytes.count, operation.bodyLength - name.count - 4)
       prepared.put(.init(name: name, query: query.bytes, length: length))
     case .bind:
       let bind = FrontendMessage.bind(operation.body)
-      // A portal whose name is cut off could be any of them.
-      guard let name = bind.portal else { return prepared.removePortals() }
-      prepared.put(records.portal(bind, prepared), named: name)
+      prepared.put(records.portal(bind, prepared), named: bind.portal)
     case .close:
       guard let (kind, name) = FrontendMessage.target(operation.body) else { return }
       if kind == UInt8(ascii: "S") { prepared.remove(statement: name) } else { prepared.remove(portal: name) }

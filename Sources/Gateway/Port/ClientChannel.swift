@@ -17,6 +17,7 @@ final class ClientChannel: ClientLeg {
   }
 
   private var stage = Stage.greeting
+  private var ticket: Admission.Ticket
   /// Bytes of an incomplete startup packet, at most `StartupPacket.maximumLength`.
   private var pending: [UInt8] = []
   private var hasAskedForGSS = false
@@ -26,6 +27,11 @@ final class ClientChannel: ClientLeg {
   private var upstream: HTTPLeg?
   private var callerReader = TunnelReader()
   private var lastHTTP: UInt64 = 0
+
+  init(worker: Worker, address: String, ticket: Admission.Ticket) {
+    self.ticket = ticket
+    super.init(worker: worker, address: address)
+  }
 
   func begin() {
     worker.clientCount += 1
@@ -118,6 +124,7 @@ final class ClientChannel: ClientLeg {
   private func handOver(_ accept: (TunnelEntrance) -> Void) {
     guard let entrance = worker.settings.tunnel else { return close() }
     cancelStartupDeadline()
+    worker.gateway.admission.authenticate(&ticket)
     accept(entrance)
   }
 
@@ -135,6 +142,12 @@ final class ClientChannel: ClientLeg {
       throw WireError(.invalidAuthorization, "no database user name was given in the startup packet")
     }
     cancelStartupDeadline()
+    worker.gateway.admission.authenticate(&ticket)
+    guard !ticket.isExcess else {
+      throw WireError(
+        .tooManyConnections, "too many connections from \(address), or in all",
+        hint: "Close some; the limits are teleport.connection_limits of the proxy's configuration.")
+    }
     login(parameters, certificate: certificate)
   }
 
@@ -183,7 +196,8 @@ final class ClientChannel: ClientLeg {
   }
 
   private func startHTTP(_ caller: HTTPCaller) {
-    guard let upstream = worker.settings.http?.open(caller, client: self) else { return finish() }
+    if tls?.peerCertificateDER != nil { worker.gateway.admission.authenticate(&ticket) }
+    guard !ticket.isExcess, let upstream = worker.settings.http?.open(caller, client: self) else { return finish() }
     stage = .http
     self.upstream = upstream
     cancelStartupDeadline()
@@ -277,6 +291,7 @@ final class ClientChannel: ClientLeg {
     cancelStartupDeadline()
     upstream?.close()
     upstream = nil
+    worker.gateway.admission.release(ticket)
     worker.clientCount -= 1
   }
 }

@@ -18,29 +18,33 @@ final class Listener: Channel {
   }
 
   override func accepted(descriptor: Int32) {
-    let settings = worker.settings
-    guard worker.clientCount < settings.maximumConnections, worker.loginCount < settings.maximumLogins else {
-      worker.counters.turnedAway &+= 1
-      Glibc.close(descriptor)
-      return complain(
-        "connections refused: the limits of \(settings.maximumConnections) in all and "
-          + "\(settings.maximumLogins) logging in are reached")
-    }
     guard let address = Sockets.peerAddress(descriptor) else {
       // The peer has gone between the kernel's accept and here.
       Glibc.close(descriptor)
       return
     }
-    let client = ClientChannel(worker: worker, address: address.host)
+    let ticket: Admission.Ticket
+    do throws(Admission.Refusal) {
+      ticket = try worker.gateway.admission.admit(address, worker.settings.limits, now: worker.reactor.now)
+    } catch {
+      Glibc.close(descriptor)
+      worker.counters.turnAway(error)
+      return complain(
+        "connections are turned away, the last one from \(address.host): the limit '\(error.rawValue)' is reached "
+          + "(teleport.connection_limits)")
+    }
+    let client = ClientChannel(worker: worker, address: address.host, ticket: ticket)
     do {
       if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
     } catch {
       // The peer has gone between accept and here.
       Glibc.close(descriptor)
-      return
+      return worker.gateway.admission.release(ticket)
     }
-    // On failure `add` has closed the descriptor: nothing is left to do for this peer.
-    guard (try? worker.reactor.add(client, descriptor: descriptor)) != nil else { return }
+    // On failure `add` has closed the descriptor.
+    guard (try? worker.reactor.add(client, descriptor: descriptor)) != nil else {
+      return worker.gateway.admission.release(ticket)
+    }
     client.begin()
   }
 
@@ -49,9 +53,9 @@ final class Listener: Channel {
   }
 
   /// One line a second at most: whoever floods the port must not flood the log.
-  private func complain(_ message: String) {
+  private func complain(_ message: @autoclosure () -> String) {
     guard reactor.now >= nextComplaint else { return }
     nextComplaint = reactor.now + 1000
-    worker.gateway.warn(message)
+    worker.gateway.warn(message())
   }
 }

@@ -196,8 +196,10 @@ class ClientLeg: TLSChannel {
     do {
       let scan = try scanner.scan(bytes)
       let passed = UnsafeRawBufferPointer(rebasing: bytes[..<(scan.terminateEnd ?? bytes.count)])
-      guard recorder?.noteRequests(passed, now: reactor.now) != false else {
-        return endSession("audit log overloaded", telling: QueryRecorder.overflow)
+      switch recorder?.noteRequests(passed, now: reactor.now) {
+      case .noted, nil: break
+      case .overflow: return endSession("audit log overloaded", telling: QueryRecorder.overflow)
+      case .nameTooLong: return endSession("name too long to be recorded", telling: QueryRecorder.nameTooLong)
       }
       if scan.terminateEnd != nil {
         hasTerminated = true

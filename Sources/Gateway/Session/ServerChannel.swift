@@ -312,8 +312,18 @@ final class ServerChannel: ServerLeg {
     switch phase {
     case .relay: end(saying: WireError(.connectionFailure, "TLS with the database failed: \(failure.message)"))
     case .over: close()
-    default: fail(WireError(.cannotConnect, "TLS with the database failed: \(failure.message)"))
+    default: fail(Self.loginFailure(failure, presentsCertificate: grant.tls.hasCertificate))
     }
+  }
+
+  /// With TLS 1.3 a server refuses our certificate after its side of the handshake, in the middle of the login.
+  private static func loginFailure(_ failure: TLSFailure, presentsCertificate: Bool) -> WireError {
+    guard presentsCertificate, failure.reason == .alertFromPeer else {
+      return WireError(.cannotConnect, "TLS with the database failed: \(failure.message)")
+    }
+    return WireError(
+      .invalidAuthorization, "the database refused the client certificate: \(failure.message)",
+      hint: "Put what 'tctl auth export --type=db-client' prints into the database's ssl_ca_file and reload it.")
   }
 
   private func fail(_ error: WireError, rejectedPassword: Bool = false) {

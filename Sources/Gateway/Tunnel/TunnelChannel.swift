@@ -124,6 +124,16 @@ final class TunnelChannel: ServerLeg {
 
   // MARK: Ends
 
+  /// Closes the connection if it is `agent`'s; a session's client is told why.
+  func shutOut(_ agent: String, telling error: WireError) {
+    guard self.agent == agent else { return }
+    switch phase {
+    case .relay: end(saying: error)
+    case .opening: fail(error)
+    case .identifying, .idle, .over: close()
+    }
+  }
+
   private func fail(_ error: WireError) {
     let client = self.client
     self.client = nil

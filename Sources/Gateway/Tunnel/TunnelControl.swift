@@ -83,6 +83,11 @@ final class TunnelControl: TLSChannel {
 
   // MARK: Ends
 
+  /// Closes the connection if it is `agent`'s.
+  func shutOut(_ agent: String) {
+    if self.agent == agent { close() }
+  }
+
   private func watchSilence(after milliseconds: UInt64) {
     _ = reactor.startTimer(for: self, tag: Tag.silence.rawValue, after: milliseconds)
   }

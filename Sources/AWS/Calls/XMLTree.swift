@@ -1,0 +1,68 @@
+import Foundation
+import FoundationXML
+
+/// An element of a small XML document, by local names.
+public final class XMLTree: @unchecked Sendable {
+  // Invariant: nothing is changed once `read` has given the tree away.
+  public let name: String
+  /// Of the element itself, without white space at the ends.
+  public fileprivate(set) var text = ""
+  public fileprivate(set) var children: [XMLTree] = []
+
+  fileprivate init(name: String) { self.name = name }
+
+  /// The first child of that name.
+  public subscript(_ name: String) -> XMLTree? { children.first { $0.name == name } }
+
+  /// What a path of names leads to, as text; `nil` if it leads nowhere or to nothing.
+  public func value(_ path: String...) -> String? {
+    var element: XMLTree? = self
+    for name in path { element = element?[name] }
+    return element.flatMap { $0.text.isEmpty ? nil : $0.text }
+  }
+
+  /// Entries of the list at `name`.
+  public func list(_ name: String) -> [XMLTree] { self[name]?.children ?? [] }
+
+  /// The root of `body`.
+  ///
+  /// - Throws: `AWSError` with code `InvalidResponse`.
+  static func read(_ body: [UInt8]) throws -> XMLTree {
+    // AWS sends no document type; one could define entities that grow without bound.
+    guard !String(decoding: body, as: UTF8.self).uppercased().contains("<!DOCTYPE") else {
+      throw AWSError("InvalidResponse", "the XML answer has a document type, which is refused")
+    }
+    let builder = Builder()
+    let parser = XMLParser(data: Data(body))
+    parser.shouldProcessNamespaces = true
+    parser.shouldResolveExternalEntities = false
+    parser.delegate = builder
+    guard parser.parse(), let root = builder.top.children.first else {
+      throw AWSError("InvalidResponse", "the answer is not well-formed XML")
+    }
+    return root
+  }
+
+  private final class Builder: NSObject, XMLParserDelegate {
+    private static let maximumDepth = 32
+    let top = XMLTree(name: "")
+    private lazy var open = [top]
+
+    func parser(
+      _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?,
+      attributes: [String: String]
+    ) {
+      guard open.count <= Self.maximumDepth else { return parser.abortParsing() }
+      let element = XMLTree(name: name)
+      open.last?.children.append(element)
+      open.append(element)
+    }
+
+    func parser(_ parser: XMLParser, foundCharacters string: String) { open.last?.text += string }
+
+    func parser(_ parser: XMLParser, didEndElement name: String, namespaceURI: String?, qualifiedName: String?) {
+      guard let element = open.popLast() else { return }
+      element.text = element.text.trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+  }
+}

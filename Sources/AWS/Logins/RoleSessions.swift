@@ -1,0 +1,46 @@
+import Foundation
+
+/// Credentials of roles assumed one after the other, kept and renewed ahead of their end. Thread-safe.
+final class RoleSessions: Sendable {
+  /// The roles in their order, and where STS is asked.
+  struct Path: Hashable, Sendable {
+    let region: String
+    var hops: [STSClient.RoleSession]
+
+    /// The same without its last hop; `nil`: there was only one.
+    var parent: Path? { hops.count > 1 ? Path(region: region, hops: hops.dropLast()) : nil }
+  }
+
+  private let environment: AWSEnvironment
+  private let own: OwnCredentials
+  private let cache: ExpiringCache<Path, AWSCredentials>
+
+  init(environment: AWSEnvironment, own: OwnCredentials, maximumEntries: Int) {
+    self.environment = environment
+    self.own = own
+    cache = ExpiringCache(
+      "a role's credentials", environment, maximumEntries: maximumEntries, joinLimit: 2 * environment.callBudget)
+  }
+
+  /// The credentials at the end of `path`; this host's own for `nil`.
+  ///
+  /// - Parameter caller: makes the calls, if there have to be any.
+  func credentials(_ path: Path?, _ caller: AWSCaller) async throws -> AWSCredentials {
+    guard let path, let last = path.hops.last else { return try await own.find().credentials }
+    return try await cache.value(for: path) { [self] in
+      let base = try await credentials(path.parent, caller)
+      let made = try await STSClient(caller: caller, region: path.region).assumeRole(last, with: base)
+      return .init(made, Validity(until: made.expiration, from: environment.clock.now))
+    }.value
+  }
+
+  /// AWS said that some credentials of the path are void: all of it is made anew at the next call.
+  func forget(_ path: Path?) async {
+    var path = path
+    while let each = path {
+      await cache.forget(each)
+      path = each.parent
+    }
+    await own.forget()
+  }
+}

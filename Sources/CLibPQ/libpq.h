@@ -1,0 +1,2 @@
+// PostgreSQL's client library (PostgreSQL documentation, "libpq").
+#include <libpq-fe.h>

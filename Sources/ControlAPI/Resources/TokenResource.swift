@@ -1,0 +1,140 @@
+import AccessControl
+import Foundation
+
+/// A join token (`kind: token`, `version: v2`).
+///
+/// `metadata.name` is the token itself where a file makes one; the cluster keeps its hash only, so what it shows is the
+/// beginning of the hash, or all of it (`sha256:HEX`) to those who may have secrets. All three forms can be read back.
+public struct TokenResource: ClusterResource {
+  public static let kind = "token"
+
+  public struct Metadata: Codable, Sendable {
+    public var name: String
+    /// When it stops working, as in `2025-01-31T12:00:00Z`.
+    public var expires: String
+    public var revision: String?
+
+    public init(from decoder: any Decoder) throws {
+      try RoleKeys(
+        enforced: ["name", "expires", "revision"], foreign: ["id"],
+        unenforced: ["namespace": ["default", ""], "labels": [], "description": [""]]
+      ).check(decoder)
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      name = try values.decode(String.self, forKey: .name)
+      guard let expires = try values.decodeIfPresent(String.self, forKey: .expires) else {
+        throw RoleError(
+          "a token needs an end; write for example expires: 2030-01-31T12:00:00Z", at: ["metadata"])
+      }
+      self.expires = expires
+      revision = try values.decodeIfPresent(String.self, forKey: .revision)
+    }
+
+    public init(name: String, expires: Date) {
+      self.name = name
+      self.expires = expires.formatted(.iso8601)
+    }
+  }
+
+  public struct Spec: Codable, Sendable {
+    /// Services that may join with it: `Db`, `Proxy`, `Node`; the case of letters does not matter.
+    public var roles: [String]
+    public var joinMethod: String
+
+    enum CodingKeys: String, CodingKey {
+      case roles
+      case joinMethod = "join_method"
+    }
+
+    public init(roles: [String]) {
+      self.roles = roles
+      joinMethod = "token"
+    }
+
+    public init(from decoder: any Decoder) throws {
+      try RoleKeys(
+        enforced: ["roles", "join_method"],
+        unenforced: ["allow": [], "bot_name": [""], "suggested_labels": [], "suggested_agent_matcher_labels": []]
+      ).check(decoder)
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      roles = try values.decode([String].self, forKey: .roles).map { $0.lowercased() }
+      joinMethod = try values.decodeIfPresent(String.self, forKey: .joinMethod) ?? "token"
+    }
+  }
+
+  public var kind: String
+  public var version: String
+  public var metadata: Metadata
+  public var spec: Spec
+
+  public init(name: String, expires: Date, spec: Spec) {
+    (kind, version) = (Self.kind, "v2")
+    metadata = Metadata(name: name, expires: expires)
+    self.spec = spec
+  }
+
+  public init(from decoder: any Decoder) throws {
+    try RoleKeys.resource.check(decoder)
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    kind = try values.decode(String.self, forKey: .kind)
+    version = try values.decodeIfPresent(String.self, forKey: .version) ?? "v2"
+    metadata = try values.decode(Metadata.self, forKey: .metadata)
+    spec = try values.decode(Spec.self, forKey: .spec)
+    try validate()
+  }
+
+  public var name: String { metadata.name }
+  public var revision: String? {
+    get { metadata.revision }
+    set { metadata.revision = newValue }
+  }
+
+  public var expires: Date? { try? Date(metadata.expires, strategy: .iso8601) }
+
+  public func validate() throws {
+    try checkHeader(kind, version, allowed: "v2")
+    guard TokenName(name) != nil else {
+      // Never the name itself: it is the secret.
+      throw RoleError(
+        "a token has \(TokenName.lengths.lowerBound) to \(TokenName.lengths.upperBound) bytes, letters, digits and punctuation without blanks, so that it cannot be guessed",
+        at: ["metadata", "name"])
+    }
+    guard expires != nil else {
+      throw RoleError(
+        "expires '\(metadata.expires)' is not a time; write 2025-01-31T12:00:00Z", at: ["metadata", "expires"])
+    }
+    guard spec.joinMethod == "token" else {
+      throw RoleError("join_method '\(spec.joinMethod)' is not supported; use token", at: ["spec", "join_method"])
+    }
+    guard !spec.roles.isEmpty else { throw RoleError("a token needs a service at least", at: ["spec", "roles"]) }
+  }
+}
+
+/// The three things that `metadata.name` of a token may be.
+public enum TokenName: Sendable, Equatable {
+  case token(String)
+  /// SHA-256 of the token, lower-case hex.
+  case hash(String)
+  /// The beginning of the hash.
+  case id(String)
+
+  public static let lengths = 16...512
+  public static let idLength = 12
+  public static let hashPrefix = "sha256:"
+
+  /// `nil` if it is none of them.
+  public init?(_ name: String) {
+    let digits = Set("0123456789abcdef".utf8)
+    let rest = name.hasPrefix(Self.hashPrefix) ? String(name.dropFirst(Self.hashPrefix.count)) : nil
+    if let rest {
+      guard rest.utf8.count == 64, rest.utf8.allSatisfy(digits.contains) else { return nil }
+      self = .hash(rest)
+    } else if name.utf8.count == Self.idLength, name.utf8.allSatisfy(digits.contains) {
+      self = .id(name)
+    } else {
+      guard Self.lengths.contains(name.utf8.count), name.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+        return nil
+      }
+      self = .token(name)
+    }
+  }
+}

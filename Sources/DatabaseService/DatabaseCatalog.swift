@@ -1,0 +1,127 @@
+import AccessControl
+import ConfigurationFile
+import ControlAPI
+import Logging
+import Synchronization
+
+/// The databases that this Database Service serves: those of its teleport.yaml, and those of the cluster that its
+/// `resources` match. Thread-safe.
+public final class DatabaseCatalog: Sendable {
+  /// The part that teleport.yaml decides.
+  public struct Configured: Sendable {
+    fileprivate var databases: [String: ServedDatabase] = [:]
+    fileprivate var matchers: [DatabaseMatcher] = []
+
+    /// - Throws: `ConfigurationError` for a database of the file that cannot be served.
+    public init(_ configuration: TeleportConfiguration) throws {
+      guard configuration.isDatabaseEnabled else { return }
+      for database in configuration.databases { databases[database.name] = try ServedDatabase(database) }
+      matchers = configuration.databaseMatchers
+    }
+  }
+
+  /// What was made of a resource.
+  private struct Dynamic {
+    let configuration: DatabaseConfiguration
+    let served: ServedDatabase
+  }
+
+  private struct Contents {
+    var configured: Configured
+    /// The cluster's databases as they were last heard of.
+    var resources: [DatabaseResource] = []
+    var dynamic: [String: Dynamic] = [:]
+
+    var served: [ServedDatabase] { Array(configured.databases.values) + dynamic.values.map(\.served) }
+  }
+
+  private let contents: Mutex<Contents>
+  private let logger = Logger(label: "db")
+
+  public init(_ configured: Configured) { contents = Mutex(Contents(configured: configured)) }
+
+  /// All that is served now, by name.
+  public var served: [ServedDatabase] { contents.withLock(\.served).sorted { $0.name < $1.name } }
+
+  /// The database of that name, if it is served now.
+  public func database(named name: String) -> ServedDatabase? {
+    contents.withLock { $0.configured.databases[name] ?? $0.dynamic[name]?.served }
+  }
+
+  /// The labels of each database whose values commands give.
+  var dynamicLabels: [String: [DynamicLabel]] {
+    contents.withLock { $0.configured.databases.mapValues(\.dynamicLabels).filter { !$0.value.isEmpty } }
+  }
+
+  /// Gives a dynamic label its value, for logins that begin from now on; whether that is another one than before.
+  func set(_ label: String, to value: String, of database: String) -> Bool {
+    contents.withLock { contents in
+      guard let served = contents.configured.databases[database], served.labels[label] != value,
+        served.dynamicLabels.contains(where: { $0.name == label })
+      else { return false }
+      contents.configured.databases[database]?.labels[label] = value
+      return true
+    }
+  }
+
+  /// Takes up another configuration: for logins that begin from now on.
+  public func use(_ configured: Configured) {
+    contents.withLock { contents in
+      var configured = configured
+      // What commands have said of a label stays until they say otherwise.
+      for (name, database) in configured.databases {
+        for label in database.dynamicLabels {
+          guard let known = contents.configured.databases[name], known.dynamicLabels.contains(label) else { continue }
+          configured.databases[name]?.labels[label.name] = known.labels[label.name]
+        }
+      }
+      contents.configured = configured
+      renew(&contents, contents.resources)
+    }
+  }
+
+  /// Takes up the cluster's databases as they are now, likewise.
+  ///
+  /// - Returns: whether anything has changed in what is served.
+  public func use(_ resources: [DatabaseResource]) -> Bool {
+    contents.withLock { contents in
+      guard contents.resources != resources else { return false }
+      return renew(&contents, resources)
+    }
+  }
+
+  /// One that cannot be served is left out, the others are served all the same.
+  @discardableResult
+  private func renew(_ contents: inout Contents, _ resources: [DatabaseResource]) -> Bool {
+    contents.resources = resources
+    var next: [String: Dynamic] = [:]
+    var isChanged = false
+    for resource in resources {
+      let name = resource.name
+      do {
+        guard let configuration = try DatabaseConfiguration(resource, matchers: contents.configured.matchers) else {
+          continue
+        }
+        guard contents.configured.databases[name] == nil else {
+          logger.warning("db/\(name) is not served: teleport.yaml has a database of that name")
+          continue
+        }
+        if let known = contents.dynamic[name], known.configuration == configuration {
+          next[name] = known
+          continue
+        }
+        isChanged = true
+        next[name] = Dynamic(configuration: configuration, served: try ServedDatabase(configuration, origin: .dynamic))
+        logger.notice("db/\(name) is served, as it is described now")
+      } catch {
+        logger.error("db/\(name) cannot be served: \(error)")
+      }
+    }
+    for name in contents.dynamic.keys where next[name] == nil {
+      isChanged = true
+      logger.notice("db/\(name) is served no more")
+    }
+    contents.dynamic = next
+    return isChanged
+  }
+}
