@@ -74,7 +74,7 @@ let package = Package(
       ]),
 
     .target(
-      name: "Doctor", dependencies: ["CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", x509]),
+      name: "Doctor", dependencies: ["AWS", "CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", x509]),
 
     // Small things without dependencies, for the control plane and the tools.
     .target(name: "QRCode"),
@@ -112,7 +112,7 @@ let package = Package(
       dependencies: [
         "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
         "ControlClient",
-        "DatabaseService", "Diagnostics", "Gateway",
+        "DatabaseService", "Diagnostics", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(

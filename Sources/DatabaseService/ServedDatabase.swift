@@ -82,6 +82,16 @@ public struct ServedDatabase: Sendable {
     (labels.isEmpty ? [] : [("db_labels", .pairs(labels))]) + (redshift?.auditFields ?? [])
   }
 
+  /// What a session dials, for those who look at the way to it.
+  package var endpoint: (host: String, port: UInt16, serverName: String, tls: ClientTLSContext) {
+    (host, port, serverName, tls)
+  }
+
+  /// The login that AWS is asked for; `nil` for a database that is none of Redshift.
+  package func login(user: String, database: String) throws -> DatabaseLogin? {
+    try redshift?.login(user: user, database: database, isSpelledOut: false)
+  }
+
   /// AWS account and region where database users are IAM roles.
   public var account: String? { redshift?.accountOfUsers }
   public var region: String? { account == nil ? nil : redshift?.region }

@@ -180,7 +180,9 @@ public struct DatabaseProbe: Sendable {
           "and Redshift's bundle is at https://s3.amazonaws.com/redshift-downloads/amazon-trust-ca-bundle.crt.",
         ]
       case .expired, .notYetValid:
-        ["Compare this host's clock ('date -u') with the certificate's dates; if the clock is right, renew the certificate."]
+        [
+          "Compare this host's clock ('date -u') with the certificate's dates; if the clock is right, renew the certificate."
+        ]
       case .wrongPurpose, .badCertificate: ["Have the certificate of the database reissued."]
       case .noApplicationProtocol, .alertFromPeer, .truncated, .protocolError:
         ["Check that nothing between this host and the database ends TLS (a proxy, an inspecting firewall)."]
@@ -207,7 +209,8 @@ public struct DatabaseProbe: Sendable {
       user: login.user, password: login.password, tlsServerEndPoint: connection.session?.serverEndPointHash(),
       isTLSVerified: connection.session?.isPeerVerified ?? false)
     try connection.send(
-      Encode.startup(user: login.user, database: login.database, parameters: [("application_name", "sallyport doctor")]))
+      Encode.startup(user: login.user, database: login.database, parameters: [("application_name", "sallyport doctor")])
+    )
     var (reader, collector) = (BackendMessageReader(), LoginCollector())
     var isAuthenticated = false
     while true {
@@ -238,6 +241,7 @@ public struct DatabaseProbe: Sendable {
         ]
       }
       if wire.state == .invalidCatalog { mend.append("Choose a database that exists there with --db-name.") }
+      if mend.isEmpty { mend = ["Look at the database's own log."] }
       return .broken(.authentication, wire.message, mend: mend)
     case let failure as ProbeFailure:
       return .broken(.authentication, failure.text(limit), mend: ["Look at the database's own log."])

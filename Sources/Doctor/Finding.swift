@@ -66,7 +66,10 @@ public struct Report: Sendable, Encodable {
       lines += [""] + finding.mend.map { $0.isEmpty ? "" : "      \($0)" } + [""]
     }
     let broken = findings.filter { $0.outcome == .broken }.count
-    lines += ["", isHealthy ? "Everything works." : "\(broken) of \(findings.count) links \(broken == 1 ? "is" : "are") broken."]
+    lines += [
+      "",
+      isHealthy ? "Everything works." : "\(broken) of \(findings.count) links \(broken == 1 ? "is" : "are") broken.",
+    ]
     return lines.joined(separator: "\n")
   }
 }

@@ -4,7 +4,7 @@ import ArgumentParser
 struct Database: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "db", abstract: "Set up and run the database service.",
-    subcommands: [DatabaseStart.self, DatabaseConfigure.self])
+    subcommands: [DatabaseStart.self, DatabaseConfigure.self, DatabaseDoctor.self])
 }
 
 struct DatabaseConfigure: ParsableCommand {

@@ -143,6 +143,15 @@ wait $teleport_pid 2>/dev/null || true
 start_teleport
 cd "$root"
 
+say "Is the way open? teleport db doctor looks at every link of it: first with the instance's credentials out of reach"
+doctor="teleport db doctor redshift-serverless --db-user=teleport-redshift-serverless-access"
+printf '$ AWS_EC2_METADATA_DISABLED=true %s\n' "$doctor"
+if AWS_EC2_METADATA_DISABLED=true $doctor; then
+  echo "The doctor has found nothing broken where the credentials are out of reach." >&2
+  exit 1
+fi
+guide "$doctor"
+
 say "Step 4/4. Connect"
 guide "tsh login --proxy=localhost:$port --user=alice --password-file=$work/password"
 guide "tsh db ls"

@@ -35,18 +35,47 @@ public struct DatabaseLogin: Hashable, Sendable {
     self.user = user
   }
 
-  /// The roles to be assumed, in their order; `nil`: none.
+  /// The roles to be assumed, in their order, each by the session of the one before.
   ///
   /// - Parameter sessionName: names the sessions; see `SessionName`.
-  func path(sessionName: String) -> RoleSessions.Path? {
+  public func hops(sessionName: String) -> [STSClient.RoleSession] {
     var roles = assumeRole.map { [$0] } ?? []
     if case .role(let role) = user { roles.append(role) }
-    guard !roles.isEmpty else { return nil }
     // The external ID vouches for the first hop only. One hour: the most that a role assumed by a role's session may have.
-    let hops = roles.enumerated().map { index, role in
+    return roles.enumerated().map { index, role in
       STSClient.RoleSession(role: role, name: sessionName, externalID: index == 0 ? externalID : nil)
     }
-    return RoleSessions.Path(region: region, hops: hops)
+  }
+
+  /// The same, as what is kept; `nil`: there are none.
+  func path(sessionName: String) -> RoleSessions.Path? {
+    let hops = hops(sessionName: sessionName)
+    return hops.isEmpty ? nil : RoleSessions.Path(region: region, hops: hops)
+  }
+
+  /// Asks AWS for the user's temporary password.
+  ///
+  /// - Parameter credentials: of the last of the roles.
+  public func password(_ caller: AWSCaller, _ credentials: AWSCredentials) async throws -> DatabaseCredentials {
+    let result = try await ask(caller, credentials)
+    guard databaseUsers.contains(result.user) else {
+      throw AWSError("InvalidResponse", "AWS answered for another database user than \(databaseUsers[0])")
+    }
+    return result
+  }
+
+  private func ask(_ caller: AWSCaller, _ credentials: AWSCredentials) async throws -> DatabaseCredentials {
+    switch (target, user) {
+    case (.workgroup(let name), _):
+      let client = RedshiftServerlessClient(caller: caller, region: region, credentials: credentials)
+      return try await client.getCredentials(workgroup: name, database: database)
+    case (.cluster(let name), .role):
+      let client = RedshiftClient(caller: caller, region: region, credentials: credentials)
+      return try await client.getClusterCredentialsWithIAM(cluster: name, database: database)
+    case (.cluster(let name), .name(let user)):
+      let client = RedshiftClient(caller: caller, region: region, credentials: credentials)
+      return try await client.getClusterCredentials(cluster: name, user: user, database: database)
+    }
   }
 
   /// What AWS may call the user at the database.

@@ -77,27 +77,6 @@ public final class RedshiftAuthenticator: Sendable {
     // Their search has a limit of its own: the calls' budget begins after it.
     let caller = AWSCaller(environment: environment)
     let credentials = try await roles.credentials(path, caller)
-    let result = try await ask(login, caller, credentials)
-    guard login.databaseUsers.contains(result.user) else {
-      throw AWSError(
-        "InvalidResponse", "AWS answered for another database user than \(login.databaseUsers[0])")
-    }
-    return result
-  }
-
-  private static func ask(
-    _ login: DatabaseLogin, _ caller: AWSCaller, _ credentials: AWSCredentials
-  ) async throws -> DatabaseCredentials {
-    switch (login.target, login.user) {
-    case (.workgroup(let name), _):
-      let client = RedshiftServerlessClient(caller: caller, region: login.region, credentials: credentials)
-      return try await client.getCredentials(workgroup: name, database: login.database)
-    case (.cluster(let name), .role):
-      let client = RedshiftClient(caller: caller, region: login.region, credentials: credentials)
-      return try await client.getClusterCredentialsWithIAM(cluster: name, database: login.database)
-    case (.cluster(let name), .name(let user)):
-      let client = RedshiftClient(caller: caller, region: login.region, credentials: credentials)
-      return try await client.getClusterCredentials(cluster: name, user: user, database: login.database)
-    }
+    return try await login.password(caller, credentials)
   }
 }
