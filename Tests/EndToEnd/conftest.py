@@ -59,6 +59,15 @@ spec:
 """
 
 
+def open_directory(tmp_path_factory, name):
+    """A temporary directory that PostgreSQL, which runs as another user, can reach."""
+    directory = tmp_path_factory.mktemp(name)
+    for folder in [directory, *directory.parents]:
+        if str(folder).startswith("/tmp/") and folder.owner() == "root":
+            os.chmod(folder, 0o755)
+    return directory
+
+
 class Cluster:
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)

@@ -4,7 +4,6 @@ import collections
 import datetime
 import hashlib
 import json
-import os
 import re
 import signal
 import ssl
@@ -17,16 +16,13 @@ import urllib.request
 import psycopg
 import pytest
 
-from conftest import BIN, wait_until
+from conftest import BIN, open_directory, wait_until
 from test_cluster import CONNECTED, Apart, Host, one, works
 
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("shipping")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "shipping")
     cluster = Apart(directory)
     # Longer than auth is down here.
     cluster.host_ttl = "10m"

@@ -14,7 +14,7 @@ import urllib.request
 import psycopg
 import pytest
 
-from conftest import ROOT, free_port, wait_until
+from conftest import ROOT, free_port, open_directory, wait_until
 from test_cluster import Apart
 
 SCRIPT = ROOT / "Tests/EndToEnd/postgres.sh"
@@ -58,10 +58,7 @@ class SelfHosted:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("certificates")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "certificates")
     cluster = Apart(directory)
     database = None
     try:

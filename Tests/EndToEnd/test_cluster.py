@@ -1,6 +1,5 @@
 """One cluster of several processes: Auth Service, proxy and Database Service apart, joined by tokens and tunnels."""
 
-import os
 import pathlib
 import re
 import signal
@@ -11,7 +10,7 @@ import time
 import psycopg
 import pytest
 
-from conftest import BIN, HOST, USER, Cluster, free_port, port_is_open, wait_until
+from conftest import BIN, HOST, USER, Cluster, free_port, open_directory, port_is_open, wait_until
 
 
 # A line that says "not connected" is another one.
@@ -149,10 +148,7 @@ db_service:
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("apart")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "apart")
     cluster = Apart(directory)
     try:
         cluster.start()

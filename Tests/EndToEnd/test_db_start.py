@@ -1,21 +1,17 @@
 """`teleport db start`: a Database Service from flags alone."""
 
-import os
 import subprocess
 
 import psycopg
 import pytest
 
-from conftest import BIN, USER, free_port, port_is_open, wait_until
+from conftest import BIN, USER, free_port, open_directory, port_is_open, wait_until
 from test_cluster import CONNECTED, Apart, Host
 
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("flags")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "flags")
     cluster = Apart(directory)
     try:
         cluster.start()

@@ -1,7 +1,6 @@
 """Hosts that join by their AWS identity, and those that only seem to have one. Botocore plays the host where it lies."""
 
 import json
-import os
 import re
 import ssl
 import subprocess
@@ -13,7 +12,7 @@ import botocore.awsrequest
 import botocore.credentials
 import pytest
 
-from conftest import wait_until
+from conftest import open_directory, wait_until
 from test_cluster import CONNECTED, Apart, Host
 
 ACCOUNT = "123456789012"
@@ -23,10 +22,7 @@ ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/*"
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("iam")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "iam")
     cluster = Apart(directory)
     try:
         cluster.start()

@@ -11,7 +11,7 @@ import time
 import psycopg
 import pytest
 
-from conftest import PASSWORD, wait_until
+from conftest import PASSWORD, open_directory, wait_until
 from test_cluster import Apart, Host, one
 
 PHASES = ["init", "update_clients", "update_servers", "standby"]
@@ -70,10 +70,7 @@ class Rotating(Apart):
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("rotation")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "rotation")
     cluster = Rotating(directory)
     try:
         cluster.start()

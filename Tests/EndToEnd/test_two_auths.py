@@ -1,6 +1,5 @@
 """Two Auth Services on one PostgreSQL, two proxies, two agents: any one of each may die."""
 
-import os
 import pathlib
 import re
 import shutil
@@ -11,7 +10,7 @@ import time
 import psycopg
 import pytest
 
-from conftest import BIN, free_port, wait_until
+from conftest import BIN, free_port, open_directory, wait_until
 from test_cluster import Apart, Host, one
 
 STATE_PASSWORD = "the password of the state"
@@ -102,10 +101,7 @@ proxy_service: {{enabled: "yes", web_listen_addr: "127.0.0.1:{port}", public_add
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("pair")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            os.chmod(folder, 0o755)
+    directory = open_directory(tmp_path_factory, "pair")
     cluster = TwoOfEach(directory)
     try:
         cluster.start()
