@@ -10,46 +10,47 @@ import StateStore
 /// Joining by an AWS identity: tokens that name accounts and ARNs, challenges, and the proof that STS confirms.
 extension AuthServer {
   private static let maximumRules = 64
-  private static let iamTokenLifetimes = 60...(10 * 366 * 86_400)
   /// Seconds from a challenge to its proof.
   private static let challengeLifetime: TimeInterval = 60
   private static let maximumChallenges = 10_000
 
   // MARK: Tokens
 
-  func addIAMToken(_ request: IAMTokenRequest, by actor: String) throws -> IAMToken {
-    guard Role.isValidName(request.name) else { throw AuthError.invalid("the token's name is not a valid name") }
-    guard !request.roles.isEmpty, Set(request.roles).isSubset(of: ["db", "proxy"]) else {
+  /// Makes a token of method `iam`, or changes one.
+  func putIAMToken(_ request: ResourceRequest<TokenResource>, by actor: String) throws -> ResourceResponse {
+    let token = request.resource
+    guard Set(token.spec.roles).isSubset(of: ["db", "proxy"]) else {
       throw AuthError.invalid("the type of a token of method iam must be db, proxy or both")
     }
-    guard (1...Self.maximumRules).contains(request.allow.count) else {
+    let rules = token.spec.allow ?? []
+    guard (1...Self.maximumRules).contains(rules.count) else {
       throw AuthError.invalid("allow must have 1 to \(Self.maximumRules) rules")
     }
-    for rule in request.allow { try rule.check() }
-    guard request.ttlSeconds.map(Self.iamTokenLifetimes.contains) ?? true else {
-      throw AuthError.invalid("a token of method iam lives 1 minute to 10 years, or until it is removed")
+    for rule in rules { try rule.check() }
+    guard token.expires.map({ $0 > Date() }) ?? true else {
+      throw AuthError.invalid("the token would be over already", hint: "choose a later end")
     }
-    let token = IAMToken(
-      name: request.name, roles: request.roles, expires: request.ttlSeconds.map { Date() + Double($0) },
-      allow: request.allow)
-    let json = String(decoding: try JSONEncoder.api.encode(token), as: UTF8.self)
-    try state.database.write { database in
+    var stored = token
+    stored.revision = nil
+    let json = String(decoding: try JSONEncoder.api.encode(stored), as: UTF8.self)
+    let replaced = try state.database.write { database in
       let known = try String.fetchOne(
-        database, sql: "SELECT name FROM iam_token WHERE name = ?", arguments: [token.name])
-      guard known == nil else {
-        throw AuthError.exists("token '\(token.name)' exists", hint: "remove it first: tctl tokens rm \(token.name)")
-      }
-      try database.execute(sql: "INSERT INTO iam_token (name, json) VALUES (?, ?)", arguments: [token.name, json])
+        database, sql: "SELECT json FROM iam_token WHERE name = ?", arguments: [token.name])
+      let replaced = try request.check(exists: known != nil) { try known.map(Self.token) }
+      try database.execute(
+        sql: "INSERT INTO iam_token (name, json) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json",
+        arguments: [token.name, json])
+      return replaced
     }
     emit("join_token.create", "TJT00I", name: token.name, by: actor)
-    return token
+    return ResourceResponse(name: token.name, replaced: replaced)
   }
 
-  func iamTokens() throws -> [IAMToken] {
+  func iamTokens() throws -> [TokenResource] {
     let texts = try state.database.read {
       try String.fetchAll($0, sql: "SELECT json FROM iam_token ORDER BY name")
     }
-    return try texts.map(Self.token)
+    return try texts.map { try Self.token($0).withRevision() }
   }
 
   /// - Returns: `false` if there is none of that name.
@@ -62,8 +63,8 @@ extension AuthServer {
     return isRemoved
   }
 
-  private static func token(_ json: String) throws -> IAMToken {
-    try JSONDecoder.api.decode(IAMToken.self, from: Data(json.utf8))
+  private static func token(_ json: String) throws -> TokenResource {
+    try JSONDecoder.api.decode(TokenResource.self, from: Data(json.utf8))
   }
 
   // MARK: Joining
@@ -121,7 +122,7 @@ extension AuthServer {
       "no token of method iam of this name lets this AWS identity join for \(request.join.services.joined(separator: ","))"
     )
     guard let token = try json.map(Self.token), token.expires.map({ $0 > Date() }) ?? true,
-      Set(services.map(\.rawValue)).isSubset(of: token.roles)
+      Set(services.map(\.rawValue)).isSubset(of: token.spec.roles)
     else { throw refused }
     let proof = CallerIdentityProof(
       region: request.proof.region, date: request.proof.date, authorization: request.proof.authorization,
@@ -137,7 +138,7 @@ extension AuthServer {
       throw AuthError.tooMany("AWS could not be asked who the host is: \(error); try again")
     }
     event.extra += [("aws_account", .text(identity.account)), ("aws_arn", .text(identity.arn))]
-    guard token.allow.contains(where: { $0.fits(identity) }) else { throw refused }
+    guard (token.spec.allow ?? []).contains(where: { $0.fits(identity) }) else { throw refused }
   }
 
   private func spend(_ challenge: String) throws -> Bool {

@@ -22,12 +22,16 @@ extension TokenResource: ManagedResource {
         database, sql: "SELECT * FROM token WHERE expires > ? ORDER BY expires",
         arguments: [Date().timeIntervalSince1970]
       ).map { try TokenResource(row: $0, withSecrets: withSecrets) }
-    }
+    } + auth.iamTokens()
   }
 
   static func put(
     _ request: ResourceRequest<TokenResource>, to auth: AuthServer, by actor: String
-  ) throws -> ResourceResponse { try auth.putToken(request, by: actor) }
+  ) throws -> ResourceResponse {
+    try request.validate()
+    return try request.resource.spec.allow == nil
+      ? auth.putToken(request, by: actor) : auth.putIAMToken(request, by: actor)
+  }
 
   static func remove(_ name: String, from auth: AuthServer, by actor: String) throws {
     try auth.removeToken(name, by: actor)
@@ -41,7 +45,6 @@ extension AuthServer {
   ///
   /// - Returns: the beginning of the hash as name: the token itself is nobody's to print.
   func putToken(_ request: ResourceRequest<TokenResource>, by actor: String) throws -> ResourceResponse {
-    try request.validate()
     let token = request.resource
     guard let name = TokenName(token.name), let expires = token.expires else {
       throw AuthError.invalid("the token has no name or no end")

@@ -18,41 +18,6 @@ public struct AWSJoinRule: Codable, Sendable, Equatable {
   }
 }
 
-/// Body of `POST /v1/tokens/iam`.
-public struct IAMTokenRequest: Codable, Sendable {
-  /// The token's name, which is no secret.
-  public var name: String
-  /// Services that may join with it.
-  public var roles: [String]
-  /// Its life in seconds; `nil`: until it is removed.
-  public var ttlSeconds: Int?
-  /// One of them has to fit.
-  public var allow: [AWSJoinRule]
-
-  public init(name: String, roles: [String], ttlSeconds: Int?, allow: [AWSJoinRule]) {
-    self.name = name
-    self.roles = roles
-    self.ttlSeconds = ttlSeconds
-    self.allow = allow
-  }
-}
-
-/// A token of method `iam`: an entry of `GET /v1/tokens/iam`.
-public struct IAMToken: Codable, Sendable {
-  public var name: String
-  public var roles: [String]
-  /// `nil`: until it is removed.
-  public var expires: Date?
-  public var allow: [AWSJoinRule]
-
-  public init(name: String, roles: [String], expires: Date?, allow: [AWSJoinRule]) {
-    self.name = name
-    self.roles = roles
-    self.expires = expires
-    self.allow = allow
-  }
-}
-
 /// Answer of `POST /v1/join/iam/challenge`: to be signed with the host's AWS credentials, once and soon.
 public struct IAMChallenge: Codable, Sendable {
   public var challenge: String

@@ -1,6 +1,8 @@
+import AccessControl
 import ArgumentParser
 import ControlAPI
 import ControlClient
+import Foundation
 
 /// How a host proves that it may join with a token.
 enum TokenMethod: String, ExpressibleByArgument, CaseIterable {
@@ -31,8 +33,14 @@ struct IAMTokenOptions: ParsableArguments {
     let rules =
       awsArn.isEmpty
       ? [AWSJoinRule(account: awsAccount, arn: nil)] : awsArn.map { AWSJoinRule(account: awsAccount, arn: $0) }
-    let request = IAMTokenRequest(name: name, roles: roles, ttlSeconds: ttlSeconds, allow: rules)
-    let token: IAMToken = try await client.post("/v1/tokens/iam", request)
+    let token = TokenResource(
+      name: name, expires: ttlSeconds.map { Date() + Double($0) }, spec: .init(roles: roles, allow: rules))
+    do {
+      try token.validate()
+    } catch let error as RoleError {
+      throw ToolError(error.description)
+    }
+    _ = try await client.put(token, .absent)
     switch format {
     case .text: print(token.name)
     case .json, .yaml: print(try Terminal.formatted(token, format ?? .json))
@@ -40,19 +48,6 @@ struct IAMTokenOptions: ParsableArguments {
       print(
         "Token '\(token.name)' lets AWS identities join.\n\nIn teleport.yaml of the hosts that shall join:\n\n"
           + "  join_params: {method: iam, token_name: \(token.name)}\n")
-    }
-  }
-}
-
-/// A line of `tctl tokens ls`.
-enum TokenEntry: Encodable {
-  case secret(any ToolResource)
-  case iam(IAMToken)
-
-  func encode(to encoder: any Encoder) throws {
-    switch self {
-    case .secret(let token): try token.encode(to: encoder)
-    case .iam(let token): try token.encode(to: encoder)
     }
   }
 }

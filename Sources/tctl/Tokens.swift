@@ -62,18 +62,8 @@ struct Tokens: AsyncParsableCommand {
     func run() async throws {
       try await connection.withClient { client in
         let tokens = try await client.list(TokenResource.self, withSecrets: withSecrets)
-        let named: [IAMToken] = try await client.get("/v1/tokens/iam")
-        guard format == .text else {
-          return print(try Terminal.formatted(tokens.map(TokenEntry.secret) + named.map(TokenEntry.iam), format))
-        }
-        let dates = ISO8601DateFormatter()
-        print(
-          Terminal.table(
-            TokenResource.columns,
-            tokens.map(\.row)
-              + named.map {
-                [$0.name, $0.roles.joined(separator: ","), $0.expires.map { dates.string(from: $0) } ?? "never"]
-              }))
+        guard format == .text else { return print(try ResourceFile.text(tokens, format)) }
+        print(Terminal.table(TokenResource.columns, tokens.map(\.row)))
       }
     }
   }

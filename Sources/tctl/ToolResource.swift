@@ -131,7 +131,7 @@ extension UserResource: ToolResource {
 extension TokenResource: ToolResource {
   static let aliases = ["tokens"]
   static let columns = ["Token (hash)", "Type", "Expires"]
-  var row: [String] { [name, spec.roles.joined(separator: ","), metadata.expires] }
+  var row: [String] { [name, spec.roles.joined(separator: ","), metadata.expires ?? "never"] }
 }
 
 extension DatabaseResource: ToolResource {

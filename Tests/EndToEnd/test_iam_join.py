@@ -240,11 +240,36 @@ def test_tokens_are_listed_and_removed(apart):
     apart.run("tctl", "tokens", "add", "--type=db", "--method=iam", "--name=short", "--ttl=1h", f"--aws-account={ACCOUNT}")
     assert "exists" in apart.tool(
         "tctl", "tokens", "add", "--type=db", "--method=iam", "--name=short", f"--aws-account={ACCOUNT}").stderr
-    listed = {token["name"]: token for token in json.loads(apart.run("tctl", "tokens", "ls", "--format=json")) if "name" in token}
-    assert listed["short"]["allow"] == [{"aws_account": ACCOUNT}] and "expires" in listed["short"]
-    assert listed["node"]["allow"] == [{"aws_arn": ARN}] and "expires" not in listed["node"]
+    listed = {token["metadata"]["name"]: token for token in json.loads(apart.run("tctl", "tokens", "ls", "--format=json"))}
+    short, node = listed["short"], listed["node"]
+    assert short["spec"]["allow"] == [{"aws_account": ACCOUNT}] and "expires" in short["metadata"]
+    assert node["spec"] == {"roles": ["db"], "join_method": "iam", "allow": [{"aws_arn": ARN}]}
+    assert "expires" not in node["metadata"]
     assert re.search(r"^node\s+db\s+never$", apart.run("tctl", "tokens", "ls"), re.MULTILINE)
     apart.run("tctl", "tokens", "rm", "short")
     assert "short" not in apart.run("tctl", "tokens", "ls")
     drawn = challenge(apart)
     assert join(apart, drawn, sign(apart, drawn), token="short")[0] == 401
+
+
+def test_a_token_made_as_a_resource_lets_in_whom_it_names(apart):
+    text = f"""
+kind: token
+version: v2
+metadata: {{name: from-a-file}}
+spec:
+  roles: [Db]
+  join_method: iam
+  allow:
+  - aws_account: "{ACCOUNT}"
+    aws_arn: {ARN}
+"""
+    apart.run("tctl", "create", stdin=text)
+    drawn = challenge(apart)
+    assert join(apart, drawn, sign(apart, drawn), token="from-a-file")[0] == 200
+    shown = apart.run("tctl", "get", "token/from-a-file")
+    apart.run("tctl", "create", "-f", stdin=shown.replace(ARN, "arn:aws:sts::123456789012:assumed-role/other/*"))
+    drawn = challenge(apart)
+    assert join(apart, drawn, sign(apart, drawn), token="from-a-file")[0] == 401
+    result = apart.tool("tctl", "create", stdin=text.replace("join_method: iam", "join_method: token"))
+    assert result.returncode != 0 and "guessed" in result.stderr

@@ -4,14 +4,15 @@ import Foundation
 /// A join token (`kind: token`, `version: v2`).
 ///
 /// `metadata.name` is the token itself where a file makes one; the cluster keeps its hash only, so what it shows is the
-/// beginning of the hash, or all of it (`sha256:HEX`) to those who may have secrets. All three forms can be read back.
+/// beginning of the hash, or all of it (`sha256:HEX`) to those who may have secrets. All three forms can be read back. The
+/// name of a token of method `iam` is no secret: `spec.allow` says who may join.
 public struct TokenResource: ClusterResource {
   public static let kind = "token"
 
   public struct Metadata: Codable, Sendable {
     public var name: String
-    /// When it stops working, as in `2025-01-31T12:00:00Z`.
-    public var expires: String
+    /// When it stops working, as in `2025-01-31T12:00:00Z`; one of method `iam` may do without.
+    public var expires: String?
     public var revision: String?
 
     public init(from decoder: any Decoder) throws {
@@ -21,43 +22,45 @@ public struct TokenResource: ClusterResource {
       ).check(decoder)
       let values = try decoder.container(keyedBy: CodingKeys.self)
       name = try values.decode(String.self, forKey: .name)
-      guard let expires = try values.decodeIfPresent(String.self, forKey: .expires) else {
-        throw RoleError(
-          "a token needs an end; write for example expires: 2030-01-31T12:00:00Z", at: ["metadata"])
-      }
-      self.expires = expires
+      expires = try values.decodeIfPresent(String.self, forKey: .expires)
       revision = try values.decodeIfPresent(String.self, forKey: .revision)
     }
 
-    public init(name: String, expires: Date) {
+    public init(name: String, expires: Date?) {
       self.name = name
-      self.expires = expires.formatted(.iso8601)
+      self.expires = expires?.formatted(.iso8601)
     }
   }
 
   public struct Spec: Codable, Sendable {
     /// Services that may join with it: `Db`, `Proxy`, `Node`; the case of letters does not matter.
     public var roles: [String]
+    /// `token` or `iam`.
     public var joinMethod: String
+    /// Of method `iam`: one of them has to fit.
+    public var allow: [AWSJoinRule]?
 
     enum CodingKeys: String, CodingKey {
-      case roles
+      case roles, allow
       case joinMethod = "join_method"
     }
 
-    public init(roles: [String]) {
+    /// - Parameter allow: makes it a token of method `iam`.
+    public init(roles: [String], allow: [AWSJoinRule]? = nil) {
       self.roles = roles
-      joinMethod = "token"
+      self.allow = allow
+      joinMethod = allow == nil ? "token" : "iam"
     }
 
     public init(from decoder: any Decoder) throws {
       try RoleKeys(
-        enforced: ["roles", "join_method"],
-        unenforced: ["allow": [], "bot_name": [""], "suggested_labels": [], "suggested_agent_matcher_labels": []]
+        enforced: ["roles", "join_method", "allow"],
+        unenforced: ["bot_name": [""], "suggested_labels": [], "suggested_agent_matcher_labels": []]
       ).check(decoder)
       let values = try decoder.container(keyedBy: CodingKeys.self)
       roles = try values.decode([String].self, forKey: .roles).map { $0.lowercased() }
       joinMethod = try values.decodeIfPresent(String.self, forKey: .joinMethod) ?? "token"
+      allow = try values.decodeIfPresent([AWSJoinRule].self, forKey: .allow)
     }
   }
 
@@ -66,7 +69,7 @@ public struct TokenResource: ClusterResource {
   public var metadata: Metadata
   public var spec: Spec
 
-  public init(name: String, expires: Date, spec: Spec) {
+  public init(name: String, expires: Date?, spec: Spec) {
     (kind, version) = (Self.kind, "v2")
     metadata = Metadata(name: name, expires: expires)
     self.spec = spec
@@ -88,24 +91,40 @@ public struct TokenResource: ClusterResource {
     set { metadata.revision = newValue }
   }
 
-  public var expires: Date? { try? Date(metadata.expires, strategy: .iso8601) }
+  public var expires: Date? { metadata.expires.flatMap { try? Date($0, strategy: .iso8601) } }
 
   public func validate() throws {
     try checkHeader(kind, version, allowed: "v2")
+    if let text = metadata.expires, expires == nil {
+      throw RoleError("expires '\(text)' is not a time; write 2025-01-31T12:00:00Z", at: ["metadata", "expires"])
+    }
+    switch spec.joinMethod {
+    case "token": try validateSecret()
+    case "iam":
+      guard Role.isValidName(name) else { throw RoleError("the token's name is not valid", at: ["metadata", "name"]) }
+      guard spec.allow?.isEmpty == false else {
+        throw RoleError("a token of method iam needs allow: who may join", at: ["spec"])
+      }
+    default:
+      throw RoleError(
+        "join_method '\(spec.joinMethod)' is not supported; use token or iam", at: ["spec", "join_method"])
+    }
+    guard !spec.roles.isEmpty else { throw RoleError("a token needs a service at least", at: ["spec", "roles"]) }
+  }
+
+  private func validateSecret() throws {
     guard TokenName(name) != nil else {
       // Never the name itself: it is the secret.
       throw RoleError(
         "a token has \(TokenName.lengths.lowerBound) to \(TokenName.lengths.upperBound) bytes, letters, digits and punctuation without blanks, so that it cannot be guessed",
         at: ["metadata", "name"])
     }
-    guard expires != nil else {
-      throw RoleError(
-        "expires '\(metadata.expires)' is not a time; write 2025-01-31T12:00:00Z", at: ["metadata", "expires"])
+    guard metadata.expires != nil else {
+      throw RoleError("a token needs an end; write for example expires: 2030-01-31T12:00:00Z", at: ["metadata"])
     }
-    guard spec.joinMethod == "token" else {
-      throw RoleError("join_method '\(spec.joinMethod)' is not supported; use token", at: ["spec", "join_method"])
+    guard spec.allow == nil else {
+      throw RoleError("allow is for join_method iam: this token is a secret that lets in who has it", at: ["spec"])
     }
-    guard !spec.roles.isEmpty else { throw RoleError("a token needs a service at least", at: ["spec", "roles"]) }
   }
 }
 
