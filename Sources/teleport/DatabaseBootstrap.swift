@@ -13,7 +13,8 @@ struct DatabaseBootstrap: AsyncParsableCommand {
     abstract: "Give the database service the AWS permissions that its configuration needs.",
     discussion: """
       Reads the configuration, shows which IAM policy and permissions boundary its databases need, and after a question \
-      makes them and attaches them. Run it once for the role or user that the service runs as, and once for each role that \
+      makes them and attaches them.
+      Run it once for the role or user that the service runs as, and once for each role that \
       is an assume_role_arn.
       """)
 

@@ -13,9 +13,9 @@ struct DatabaseDoctor: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor", abstract: "Look at each link of the way to a database.",
     discussion: """
-      Run it on the database service's host, with the service's environment; the service need not run. It walks the way of a \
-      login, from the AWS credentials to the first query, and says for each broken link how to mend it. Ends with exit code \
-      1 if a link is broken.
+      Run it on the database service's host, with the service's environment; the service need not run.
+      It walks the way of a login, from the AWS credentials to the first query, and says for each broken link how to mend it.
+      Ends with exit code 1 if a link is broken.
       """)
 
   @Argument(help: "Name of the database in teleport.yaml.") var name: String

@@ -79,7 +79,8 @@ def page(command, section, tail):
         yield ".It Cm " + " ".join(path)
         yield text(leaf.get("abstract", ""))
         if leaf.get("discussion"):
-            yield text(leaf["discussion"])
+            # A sentence a line, as mdoc wants it.
+            yield from (text(line) for line in leaf["discussion"].splitlines() if line.strip())
         arguments = shown(leaf)
         if arguments:
             yield ".Bl -tag -width Ds"
