@@ -1,7 +1,9 @@
 /// A resource of the cluster, as `tctl` reads and prints it: `kind`, `version`, `metadata`, `spec`.
 public protocol ClusterResource: Codable, Sendable {
+  associatedtype Metadata: NamingMetadata
   /// What stands at `kind`.
   static var kind: String { get }
+  var metadata: Metadata { get set }
   /// Names it among those of its kind.
   var name: String { get }
   /// Names the content it was read with; `nil` for one that does not come from the cluster. Whoever changes a resource can
@@ -11,8 +13,22 @@ public protocol ClusterResource: Codable, Sendable {
   func validate() throws
 }
 
+/// What `metadata` of every resource has.
+public protocol NamingMetadata: Sendable {
+  var name: String { get }
+  var revision: String? { get set }
+}
+
+extension ClusterResource {
+  public var name: String { metadata.name }
+  public var revision: String? {
+    get { metadata.revision }
+    set { metadata.revision = newValue }
+  }
+}
+
 /// `metadata` of a resource.
-public struct ResourceMetadata: Codable, Sendable, Equatable {
+public struct ResourceMetadata: Codable, Sendable, Equatable, NamingMetadata {
   /// Unique among the resources of the kind (`Role.isValidName`).
   public var name: String
   /// For people.
@@ -35,21 +51,5 @@ public struct ResourceMetadata: Codable, Sendable, Equatable {
     description = try values.decodeIfPresent(String.self, forKey: .description)
     labels = try values.decodeIfPresent([String: String].self, forKey: .labels)
     revision = try values.decodeIfPresent(String.self, forKey: .revision)
-  }
-}
-
-extension Role {
-  public var name: String { metadata.name }
-  public var revision: String? {
-    get { metadata.revision }
-    set { metadata.revision = newValue }
-  }
-}
-
-extension Lock {
-  public var name: String { metadata.name }
-  public var revision: String? {
-    get { metadata.revision }
-    set { metadata.revision = newValue }
   }
 }

@@ -30,9 +30,7 @@ extension AuthServer {
     guard token.expires.map({ $0 > Date() }) ?? true else {
       throw AuthError.invalid("the token would be over already", hint: "choose a later end")
     }
-    var stored = token
-    stored.revision = nil
-    let json = String(decoding: try JSONEncoder.api.encode(stored), as: UTF8.self)
+    let json = String(decoding: try JSONEncoder.api.encode(request.stored), as: UTF8.self)
     let replaced = try state.database.write { database in
       let known = try String.fetchOne(
         database, sql: "SELECT json FROM iam_token WHERE name = ?", arguments: [token.name])

@@ -136,7 +136,7 @@ public final class Membership: Sendable {
     let request = JoinRequest(
       token: token.revealText() ?? "", services: options.services.map(\.rawValue), hostName: options.hostName,
       publicNames: options.publicNames, signingRequestPEM: try key.signingRequestPEM(commonName: options.hostName))
-    let certificate: HostCertificate = try await with(APIClient(address: server, trustedCAPEMs: trusted)) {
+    let certificate: HostCertificate = try await APIClient(address: server, trustedCAPEMs: trusted).closing {
       guard let prove = options.proveIdentity else { return try await $0.post("/v1/join", request) }
       let challenge: IAMChallenge = try await $0.post("/v1/join/iam/challenge", [String: String]())
       let proof = try await prove(challenge.challenge)
@@ -152,7 +152,7 @@ public final class Membership: Sendable {
   private static func pinnedAuthorities(_ options: Options, at server: String) async throws -> [String] {
     guard !options.caPins.isEmpty else { return [] }
     // Nothing secret crosses this connection, and what it brings has to match the pin.
-    let text: String = try await with(APIClient(address: server, insecure: true)) {
+    let text: String = try await APIClient(address: server, insecure: true).closing {
       try await $0.getText("/v1/webapi/cas")
     }
     let matching = try certificates(in: text).filter { options.caPins.contains(try caPin(ofPEM: $0)) }
@@ -168,19 +168,6 @@ public final class Membership: Sendable {
 
   // MARK: Calls
 
-  private static func with<Answer>(
-    _ client: APIClient, _ body: (APIClient) async throws -> Answer
-  ) async throws -> Answer {
-    do {
-      let answer = try await body(client)
-      await client.shutDown()
-      return answer
-    } catch {
-      await client.shutDown()
-      throw error
-    }
-  }
-
   private static func client(
     _ server: String, _ credentials: HostCredentials, _ authorities: AuthorityCertificates
   ) throws -> APIClient {
@@ -194,14 +181,14 @@ public final class Membership: Sendable {
     _ server: String, _ credentials: HostCredentials, _ authorities: AuthorityCertificates, after revision: Int64,
     wait: Int
   ) async throws -> ClusterSnapshot {
-    try await with(try client(server, credentials, authorities)) {
+    try await client(server, credentials, authorities).closing {
       try await $0.get("/v1/snapshot?after=\(revision)&wait=\(wait)")
     }
   }
 
   func call<Answer>(_ body: (APIClient) async throws -> Answer) async throws -> Answer {
     let (credentials, authorities) = state.withLock { ($0.identities.current, $0.authorities) }
-    return try await Self.with(try Self.client(rotation.current, credentials, authorities), body)
+    return try await Self.client(rotation.current, credentials, authorities).closing(body)
   }
 
   // MARK: Going on

@@ -62,10 +62,6 @@ public struct AuthPreference: ClusterResource {
   }
 
   public var name: String { Self.name }
-  public var revision: String? {
-    get { metadata.revision }
-    set { metadata.revision = newValue }
-  }
 
   public func validate() throws {
     try checkHeader(kind, version, allowed: "v2")

@@ -21,7 +21,9 @@ public struct AccessProbe: Sendable {
       found = try await CredentialChain(environment: environment).find()
     } catch {
       findings.append(Self.noCredentials(error))
-      return (findings + skipping([.callerIdentity, .assumeRole, .databaseCredentials], after: .credentials), nil)
+      return (
+        findings + Finding.skipped([.callerIdentity, .assumeRole, .databaseCredentials], after: .credentials), nil
+      )
     }
     let report = found.report
     let end = report.expiration.map { "good until \($0.formatted(.iso8601))" } ?? "without end"
@@ -34,7 +36,7 @@ public struct AccessProbe: Sendable {
       identity = try await sts.callerIdentity(found.credentials)
     } catch {
       findings.append(.broken(.callerIdentity, Self.text(error), mend: Mend.call(error, region: login.region)))
-      return (findings + skipping([.assumeRole, .databaseCredentials], after: .callerIdentity), nil)
+      return (findings + Finding.skipped([.assumeRole, .databaseCredentials], after: .callerIdentity), nil)
     }
     findings.append(.works(.callerIdentity, identity.arn))
     return await assume(
@@ -57,7 +59,7 @@ public struct AccessProbe: Sendable {
           .broken(
             .assumeRole, "\(hop.role): \(Self.text(error))",
             mend: Mend.assumeRole(error, hop, by: principal, region: login.region)))
-        return (findings + skipping([.databaseCredentials], after: .assumeRole), nil)
+        return (findings + Finding.skipped([.databaseCredentials], after: .assumeRole), nil)
       }
     }
     do {
@@ -71,10 +73,6 @@ public struct AccessProbe: Sendable {
         .broken(.databaseCredentials, Self.text(error), mend: Mend.databaseCredentials(error, login, by: principal)))
       return (findings, nil)
     }
-  }
-
-  private func skipping(_ links: [Finding.Link], after broken: Finding.Link) -> [Finding] {
-    links.map { .skipped($0, "not tried: \(broken.rawValue) comes first") }
   }
 
   private static func noCredentials(_ error: any Error) -> Finding {

@@ -53,26 +53,22 @@ public struct DatabaseProbe: Sendable {
       findings.append(.works(.nameResolution, "\(host) is \(shown)"))
     } catch {
       findings.append(Self.unresolved(error, host: host))
-      return findings + Self.skipping([.connection, .tls, .authentication, .firstQuery], after: .nameResolution)
+      return findings + Finding.skipped([.connection, .tls, .authentication, .firstQuery], after: .nameResolution)
     }
     guard let connection = connect(addresses, &findings) else {
-      return findings + Self.skipping([.tls, .authentication, .firstQuery], after: .connection)
+      return findings + Finding.skipped([.tls, .authentication, .firstQuery], after: .connection)
     }
     guard secure(connection, &findings) else {
-      return findings + Self.skipping([.authentication, .firstQuery], after: .tls)
+      return findings + Finding.skipped([.authentication, .firstQuery], after: .tls)
     }
     guard let login else {
-      return findings + Self.skipping([.authentication, .firstQuery], after: .databaseCredentials)
+      return findings + Finding.skipped([.authentication, .firstQuery], after: .databaseCredentials)
     }
     guard authenticate(connection, login, &findings) else {
-      return findings + Self.skipping([.firstQuery], after: .authentication)
+      return findings + Finding.skipped([.firstQuery], after: .authentication)
     }
     findings.append(firstQuery(connection))
     return findings
-  }
-
-  private static func skipping(_ links: [Finding.Link], after broken: Finding.Link) -> [Finding] {
-    links.map { .skipped($0, "not tried: \(broken.rawValue) comes first") }
   }
 
   private var deadline: ContinuousClock.Instant { .now + .seconds(limit) }

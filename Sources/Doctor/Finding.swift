@@ -36,6 +36,11 @@ public struct Finding: Sendable, Encodable {
   public static func skipped(_ link: Link, _ detail: String) -> Finding {
     Finding(link: link, outcome: .skipped, detail: detail, mend: [])
   }
+
+  /// Links that hang on one that is broken.
+  static func skipped(_ links: [Link], after broken: Link) -> [Finding] {
+    links.map { .skipped($0, "not tried: \(broken.rawValue) comes first") }
+  }
 }
 
 /// All findings about one database.

@@ -17,23 +17,16 @@ import psycopg
 import pytest
 
 from conftest import BIN, open_directory, wait_until
-from test_cluster import CONNECTED, Apart, Host, one, works
+from test_cluster import CONNECTED, Apart, Host, one, running, works
 
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = open_directory(tmp_path_factory, "shipping")
-    cluster = Apart(directory)
+    cluster = Apart(open_directory(tmp_path_factory, "shipping"))
     # Longer than auth is down here.
     cluster.host_ttl = "10m"
-    try:
-        cluster.start()
-        cluster.make_role("dev")
-        cluster.home = cluster.make_user("alice", "dev,editor")
-        wait_until(lambda: "redshift" in cluster.run("tsh", "db", "ls", home=cluster.home), "the database in the list")
+    with running(cluster):
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(scope="module")

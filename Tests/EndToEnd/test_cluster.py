@@ -1,5 +1,6 @@
 """One cluster of several processes: Auth Service, proxy and Database Service apart, joined by tokens and tunnels."""
 
+import contextlib
 import pathlib
 import re
 import signal
@@ -146,10 +147,9 @@ db_service:
         super().stop()
 
 
-@pytest.fixture(scope="module")
-def apart(tmp_path_factory):
-    directory = open_directory(tmp_path_factory, "apart")
-    cluster = Apart(directory)
+@contextlib.contextmanager
+def running(cluster):
+    """The cluster with a user who may use the database, until the end of the block."""
     try:
         cluster.start()
         cluster.make_role("dev")
@@ -158,6 +158,12 @@ def apart(tmp_path_factory):
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    with running(Apart(open_directory(tmp_path_factory, "apart"))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from conftest import PASSWORD, open_directory, wait_until
-from test_cluster import Apart, Host, one
+from test_cluster import Apart, Host, one, running
 
 PHASES = ["init", "update_clients", "update_servers", "standby"]
 EXPORTS = {"host": "tls-host", "user": "tls-user", "db": "db", "db_client": "db-client"}
@@ -70,16 +70,8 @@ class Rotating(Apart):
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    directory = open_directory(tmp_path_factory, "rotation")
-    cluster = Rotating(directory)
-    try:
-        cluster.start()
-        cluster.make_role("dev")
-        cluster.home = cluster.make_user("alice", "dev,editor")
-        wait_until(lambda: "redshift" in cluster.run("tsh", "db", "ls", home=cluster.home), "the database in the list")
+    with running(Rotating(open_directory(tmp_path_factory, "rotation"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @contextlib.contextmanager

@@ -196,12 +196,6 @@ public struct DatabaseResource: ClusterResource, Equatable {
     try validate()
   }
 
-  public var name: String { metadata.name }
-  public var revision: String? {
-    get { metadata.revision }
-    set { metadata.revision = newValue }
-  }
-
   private static let maximumLabels = 256
   private static let maximumText = 64 * 1024
 

@@ -9,7 +9,7 @@ import Foundation
 public struct TokenResource: ClusterResource {
   public static let kind = "token"
 
-  public struct Metadata: Codable, Sendable {
+  public struct Metadata: Codable, Sendable, NamingMetadata {
     public var name: String
     /// When it stops working, as in `2025-01-31T12:00:00Z`; one of method `iam` may do without.
     public var expires: String?
@@ -83,12 +83,6 @@ public struct TokenResource: ClusterResource {
     metadata = try values.decode(Metadata.self, forKey: .metadata)
     spec = try values.decode(Spec.self, forKey: .spec)
     try validate()
-  }
-
-  public var name: String { metadata.name }
-  public var revision: String? {
-    get { metadata.revision }
-    set { metadata.revision = newValue }
   }
 
   public var expires: Date? { metadata.expires.flatMap { try? Date($0, strategy: .iso8601) } }

@@ -53,12 +53,6 @@ public struct UserResource: ClusterResource {
     try validate()
   }
 
-  public var name: String { metadata.name }
-  public var revision: String? {
-    get { metadata.revision }
-    set { metadata.revision = newValue }
-  }
-
   private static let maximumEntries = 1000
 
   public func validate() throws {
