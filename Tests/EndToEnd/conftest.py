@@ -78,6 +78,8 @@ class Cluster:
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
         self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
+        # Further lines of section teleport, indented by two.
+        self.settings = ""
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -136,6 +138,7 @@ teleport:
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
   reactor: {self.reactor}
+{self.settings}
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:
