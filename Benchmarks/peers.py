@@ -1,4 +1,4 @@
-"""Who is compared: each peer can be put in front of a database, and says which processes a session goes through."""
+"""What is compared: each peer can be put in front of a database, and says which processes a session goes through."""
 
 import os
 import pathlib
@@ -30,6 +30,10 @@ class Peer:
     def libpq(self):
         """libpq's settings as environment variables, while it runs."""
         raise NotImplementedError
+
+    def as_user(self):
+        """What runs commands as the user that it runs as, if that is another one."""
+        return []
 
     def crowd(self):
         """What perf/crowd is told, while it runs."""
@@ -67,7 +71,7 @@ class Program(Peer):
         raise NotImplementedError
 
     def start(self, upstream, prefix=(), environment=None):
-        command = [*prefix, *self.command(upstream)]
+        command = [*self.as_user(), *prefix, *self.command(upstream)]
         for _ in range(self.copies):
             process = subprocess.Popen(
                 command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -168,6 +172,8 @@ class PgBouncer(Program):
         # The scripted database's sessions are opened by perf/crowd, which has no password.
         (self.folder / "hba").write_text("hostssl all all 127.0.0.0/8 scram-sha-256\n")
         (self.folder / "hba-open").write_text("hostssl all all 127.0.0.0/8 trust\n")
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "postgres", self.folder], check=True)
 
     def command(self, upstream):
         is_open = upstream.port == self.stage.scripted.port
@@ -194,12 +200,11 @@ log_connections = 0
 log_disconnections = 0
 ignore_startup_parameters = extra_float_digits
 """)
-        command = [shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", str(self.folder / "pgbouncer.ini")]
-        if os.geteuid() != 0:
-            return command
+        return [shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", str(self.folder / "pgbouncer.ini")]
+
+    def as_user(self):
         # It refuses to run as root.
-        subprocess.run(["chown", "-R", "postgres", self.folder], check=True)
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
 
 
 class Sallyport(Peer):
@@ -218,7 +223,7 @@ class Sallyport(Peer):
         self.cluster.query_audit = f"{{queries: {queries}}}"
         # perf/crowd comes from several addresses of loopback; by default only the first has no limits.
         self.cluster.settings = f"  reactors: {self.threads}\n  connection_limits: {{exempt: [127.0.0.0/8]}}"
-        self.home, self.log = None, self.cluster.log
+        self.home = None
 
     def start(self, upstream, prefix=(), environment=None):
         if self.home is None:
@@ -230,13 +235,17 @@ class Sallyport(Peer):
 
     def prepare(self):
         self.cluster.start_cluster()
+        self.log_in()
+        self.cluster.stop_teleport()
+
+    def log_in(self):
         self.cluster.make_role("dev")
         self.home = self.cluster.make_user("alice", "dev,editor")
         wait_until(lambda: "redshift" in self.cluster.run("tsh", "db", "ls", home=self.home), "the database in the list")
-        self.cluster.stop_teleport()
 
     def stop(self):
-        self.cluster.stop_teleport()
+        if self.cluster.teleport:
+            self.cluster.stop_teleport()
         self.pids = []
 
     def libpq(self):

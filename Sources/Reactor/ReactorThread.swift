@@ -25,6 +25,8 @@ public final class ReactorThread: Sendable {
     let started = DispatchSemaphore(value: 0)
     let finished = DispatchSemaphore(value: 0)
     let thread = Thread {
+      // Foundation's own `name` does not reach the kernel, where top(1), perf(1) and our counters look for it.
+      pthread_setname_np(pthread_self(), "reactor-\(index)")
       do {
         let reactor = try Reactor(index: index, over: interface)
         try prepare(reactor)
@@ -37,7 +39,6 @@ public final class ReactorThread: Sendable {
       }
       finished.signal()
     }
-    thread.name = "reactor-\(index)"
     thread.start()
     started.wait()
     return ReactorThread(mailbox: try outcome.take(), finished: finished)
