@@ -11,8 +11,7 @@ import resource
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "Tests/EndToEnd"))
+import binaries
 
 
 def words(text):
@@ -34,9 +33,7 @@ def parse():
 
 def main():
     arguments = parse()
-    # The end-to-end tests' helpers read it as they are imported.
-    if arguments.bin:
-        os.environ["SALLYPORT_BIN"] = str(arguments.bin.resolve())
+    arguments.build = binaries.use(arguments.bin)
     from results import Results, newest
     from runner import Runner
     from stage import Stage

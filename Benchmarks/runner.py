@@ -12,7 +12,7 @@ import time
 
 import counters
 import sessions
-from conftest import BIN, ROOT
+from conftest import ROOT
 from peers import Direct, Floor, HAProxy, PgBouncer, Sallyport, Stunnel
 from peers_far import LocalProxy, Tunnel
 from rows import ROWS, VARIANT_ROWS, Load, run
@@ -134,9 +134,11 @@ def agreed_tls(peer):
 
 
 def about(arguments):
-    def first_line(*command):
+    def version(*command, of=""):
+        """The first line of what it prints that has `of` in it."""
         result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        return next(iter((result.stdout or result.stderr).splitlines()), "")
+        lines = (result.stdout + result.stderr).splitlines() if result.returncode == 0 else []
+        return next((line for line in lines if of in line), "unknown")
 
     model = re.search(r"model name\s*: (.*)", open("/proc/cpuinfo").read())
     return {
@@ -144,9 +146,9 @@ def about(arguments):
         "command": f"Benchmarks/bench.py --rounds {arguments.rounds} --seconds {arguments.seconds} --sessions {arguments.sessions}",
         "rounds": arguments.rounds, "seconds": arguments.seconds,
         "machine": f"{CORES} cores of {model.group(1) if model else platform.machine()}, Linux {platform.release()}",
-        "commit": first_line("git", "rev-parse", "--short", "HEAD"),
-        "build": BIN.name,
+        "commit": version("git", "rev-parse", "--short", "HEAD"),
+        "build": arguments.build,
         "programs": [
-            first_line("pgbench", "--version"), first_line("pgbouncer", "--version"), first_line("haproxy", "-v"),
-            first_line("stunnel4", "-version"), first_line("openssl", "version")],
+            version("pgbench", "--version"), version("pgbouncer", "--version"), version("haproxy", "-v"),
+            version("stunnel4", "-version", of="stunnel "), version("openssl", "version")],
     }

@@ -8,4 +8,5 @@
 #include "platform_uring.h"
 #include "platform_openssl.h"
 #include "platform_spawn.h"
+#include "platform_thread.h"
 #endif
