@@ -1,11 +1,13 @@
 """Fails if a relayed transaction has come to cost more than is on record in perf/counts.json. Counts only, no times, so a
 busy machine does not matter; under two minutes.
 
-Usage: check.py [--bin DIR] [--record]
-  --record  writes down what is counted now as what is allowed
+Usage: check.py [--bin DIR] [--record | --functions N]
+  --record     writes down what is counted now as what is allowed
+  --functions  shows the N functions in which the relaying thread spends most, to find what was added
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -19,33 +21,59 @@ RECORD = binaries.ROOT / "perf/counts.json"
 NOISE = 0.01
 
 
-def count(record_statements):
-    """Of one reactor over epoll, by name."""
-    import counters
-    from peers import Sallyport
+@contextlib.contextmanager
+def stage():
     from stage import Stage
 
     with tempfile.TemporaryDirectory() as directory:
+        # PostgreSQL runs as another user.
         os.chmod(directory, 0o755)
         stage = Stage(directory)
         try:
-            peer = Sallyport(stage, "counted", "Sallyport", threads=1, queries="statements" if record_statements else "off")
-            taken = counters.allocations(stage, peer)
-            return {
-                **{f"{kind}, {origin}": taken.get(f"{kind} of {origin} on relay", 0)
-                   for kind in ("allocations", "locks") for origin in ("program", "openssl")},
-                "instructions": counters.instructions(stage, peer)["relay"]}
+            yield stage
         finally:
             stage.stop()
+
+
+def sallyport(stage, queries):
+    from peers import Sallyport
+
+    return Sallyport(stage, f"queries-{queries}", "Sallyport", threads=1, queries=queries)
+
+
+def count(stage, queries):
+    """Of one reactor over epoll, by name."""
+    import counters
+
+    peer = sallyport(stage, queries)
+    taken = counters.allocations(stage, peer)
+    return {
+        **{f"{kind}, {origin}": taken.get(f"{kind} of {origin} on relay", 0)
+           for kind in ("allocations", "locks") for origin in ("program", "openssl")},
+        "instructions": counters.instructions(stage, peer)["relay"]}
+
+
+def show_functions(number):
+    import counters
+
+    with stage() as behind:
+        costs = counters.functions(behind, sallyport(behind, "statements"))
+    for (name, file), cost in list(costs.items())[:number]:
+        print(f"{cost:9,.0f}  {file:20.20}  {name}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, help="where teleport, tctl and tsh are; default: .build/release")
     parser.add_argument("--record", action="store_true", help="write down what is counted now as what is allowed")
+    parser.add_argument("--functions", type=int, metavar="N", help="show the N functions that cost most")
     arguments = parser.parse_args()
     build = binaries.use(arguments.bin)
-    counted = {name: count(statements) for name, statements in (("relay", False), ("relay and record", True))}
+    if arguments.functions:
+        show_functions(arguments.functions)
+        return
+    with stage() as behind:
+        counted = {name: count(behind, queries) for name, queries in (("relay", "off"), ("relay and record", "statements"))}
     allowed = json.loads(RECORD.read_text())
     if arguments.record:
         allowed["transaction"] = {
@@ -66,7 +94,7 @@ def main():
                 print("  fewer than on record: make it the record with Benchmarks/check.py --record")
     if failures:
         sys.exit(f"a relayed transaction costs more than on record: {'; '.join(failures)}. Look for what was added to the "
-                 "path of a message, or accept it with Benchmarks/check.py --record")
+                 "path of a message with Benchmarks/check.py --functions 40, or accept it with --record")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Every count is a difference: the same load is run twice, once with three times a
 costs falls out. A transaction is `select 1` as a simple query before the scripted database: one message of the client, one
 batch of messages of the database."""
 
+import collections
 import contextlib
 import pathlib
 import re
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import time
 
+import callgrind
 from rows import run
 from stage import PROGRAMS
 
@@ -115,27 +117,45 @@ def reactor_threads(peer):
 # Instructions
 
 def instructions(stage, peer):
-    """In user space: of `all` threads, and of those that `relay`, which are those that call SSL_read."""
+    """In user space: of `all` threads, of those that `relay`, and the latter's by part."""
+    with profiled(stage, peer) as profile:
+        return difference(lambda transactions: (load(peer, transactions), summary(profile()))[1])
+
+
+def functions(stage, peer, transactions=SHORT):
+    """Instructions of the relaying thread by function and file, logging in included."""
+    with profiled(stage, peer) as profile:
+        load(peer, transactions)
+        costs = sum((thread.by_function() for thread in profile() if thread.relays), collections.Counter())
+    return {name: cost / transactions for name, cost in costs.most_common()}
+
+
+@contextlib.contextmanager
+def profiled(stage, peer):
+    """Gives a function that tells what each thread has executed since its last call."""
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder).chmod(0o777)
         valgrind = [
             "valgrind", "-q", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/out"]
+
+        def profile():
+            [pid] = peer.pids
+            # Its pipe is open to the process's own user alone.
+            subprocess.run([*peer.as_user(), "vgdb", f"--pid={pid}", "dump"], check=True, capture_output=True, timeout=60)
+            dumps = list(pathlib.Path(folder).glob("out.*"))
+            threads = [callgrind.Thread(dump) for dump in dumps]
+            for dump in dumps:
+                dump.unlink()
+            return threads
+
         with running(peer, stage, prefix=valgrind):
-            profile(peer, folder)
-            return difference(lambda transactions: (load(peer, transactions), profile(peer, folder))[1])
+            profile()
+            yield profile
 
 
-def profile(peer, folder):
-    """What has been executed since the last call."""
-    [pid] = peer.pids
-    # Its pipe is open to the process's own user alone.
-    subprocess.run([*peer.as_user(), "vgdb", f"--pid={pid}", "dump"], check=True, capture_output=True, timeout=60)
-    executed = {"all": 0, "relay": 0}
-    # A file a thread.
-    for dump in pathlib.Path(folder).glob("out.*"):
-        text = dump.read_text(errors="replace")
-        total = int(re.search(r"^totals: (\d+)", text, re.MULTILINE).group(1))
-        executed["all"] += total
-        executed["relay"] += total if "SSL_read" in text else 0
-        dump.unlink()
-    return executed
+def summary(threads):
+    relaying = [thread for thread in threads if thread.relays]
+    parts = sum((thread.by_part() for thread in relaying), collections.Counter())
+    return {
+        "all": sum(thread.total for thread in threads), "relay": sum(thread.total for thread in relaying),
+        **{f"relay, {part}": cost for part, cost in parts.items()}}

@@ -47,7 +47,9 @@ SESSIONS = [
     ("beside_50.cpu", "CPU µs/transaction beside 50 sessions", 1),
     ("beside_5000.cpu", "CPU µs/transaction beside 5,000 sessions", 1)]
 COUNTS = [
-    ("instructions.relay", "instructions of the thread that relays", 0), ("instructions.all", "instructions of all threads", 0),
+    ("instructions.relay", "instructions of the thread that relays", 0),
+    ("instructions.relay, OpenSSL", "of these in OpenSSL", 0), ("instructions.relay, C library", "in the C library", 0),
+    ("instructions.relay, own", "in the program itself", 0),
     ("allocations.allocations of program on relay", "allocations, the program's own", 2),
     ("allocations.allocations of openssl on relay", "allocations, OpenSSL's", 2),
     ("allocations.allocations of program on beside", "allocations on other threads", 2),
