@@ -77,7 +77,7 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
-        self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
+        self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
