@@ -237,6 +237,7 @@ extension AuthServer {
     try state.database.write { database in
       try database.execute(sql: "DELETE FROM host_database WHERE host = ?", arguments: [hostID])
       try database.execute(sql: "DELETE FROM host_proxy WHERE host = ?", arguments: [hostID])
+      try database.execute(sql: "DELETE FROM session_lease WHERE host = ?", arguments: [hostID])
     }
   }
 

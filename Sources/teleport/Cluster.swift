@@ -167,7 +167,8 @@ struct Cluster {
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: identify(side), checker: { try side.checker(for: $0) }, locks: { try side.locks },
       clientCertificates: ClientCertificates(
-        authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }))
+        authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }),
+      leases: SessionLeases(acquire: { try await side.lease($0) }, renew: { try await side.renewLeases($0) }))
   }
 
   /// Whom a user's certificate speaks for, by the authorities of the moment.
