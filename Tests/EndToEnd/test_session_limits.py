@@ -31,12 +31,11 @@ def test_a_session_beyond_the_bound_gets_53300(cluster):
     database = bounded(cluster, "lim-one")
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(psycopg.connect(database.dsn, autocommit=True)) for _ in range(LIMIT)]
-        before = len(cluster.audit())
+        audit = cluster.audit_from_now()
         with pytest.raises(psycopg.OperationalError, match="as many sessions open as the roles allow: 3") as refused:
             psycopg.connect(database.dsn)
         assert "max_connections" in str(refused.value)
-        wait_until(lambda: len(cluster.audit()) > before, "the refusal's record", 5)
-        event = cluster.audit()[before]
+        [event] = audit.wait(event="db.session.start")
         assert (event["event"], event["success"], event["error"]) == ("db.session.start", False, "53300")
         for session in sessions:
             assert session.execute("select 1").fetchone() == (1,)
