@@ -116,7 +116,7 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "CPlatform", "ClusterMember", "ConfigurationFile", "ControlAPI",
         "ControlClient",
         "DatabaseService", "Diagnostics", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
@@ -159,7 +159,10 @@ let package = Package(
     .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
-      name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
+      name: "AuthServiceTests",
+      dependencies: [
+        "AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets", "TextForms",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -21,7 +21,7 @@ public final class AuthServer: Sendable {
   let state: ClusterState
   let sealed: SealedSecrets
   let authorities: AuthorityStore
-  private let gate = PasswordGate()
+  private let gate: PasswordGate
   let joinGate = JoinGate()
   let changes: ChangeFeed
   let decisions: DecisionCache
@@ -46,12 +46,14 @@ public final class AuthServer: Sendable {
   ///   - staticTokens: join tokens of the configuration and the services each is for.
   ///   - hostCertificateLifetime: seconds.
   ///   - hostLogBounds: how much of other hosts' audit logs is kept.
+  ///   - exemptSources: addresses that others stand behind, which wrong passwords are not held against.
   public init(
     dataDirectory: String, storage: StateStorage = .sqlite, clusterName: String, publicAddress: String,
     audit: AuditLog,
     staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400,
-    hostLogBounds: HostLogBounds = HostLogBounds()
+    hostLogBounds: HostLogBounds = HostLogBounds(), exemptSources: [AddressBlock] = []
   ) throws {
+    gate = PasswordGate(exempt: exemptSources)
     let changes = ChangeFeed()
     self.changes = changes
     let isShared = if case .sqlite = storage { false } else { true }
@@ -151,7 +153,7 @@ public final class AuthServer: Sendable {
     event.user = request.username
     event.clientAddress = address
     do {
-      let response = try await checkedLogin(request)
+      let response = try await checkedLogin(request, from: address)
       event.success = true
       audit.emit(event)
       return response
@@ -164,7 +166,7 @@ public final class AuthServer: Sendable {
     }
   }
 
-  private func checkedLogin(_ request: LoginRequest) async throws -> LoginResponse {
+  private func checkedLogin(_ request: LoginRequest, from address: String) async throws -> LoginResponse {
     // One answer for all: it does not tell which half was wrong, nor who has a second factor.
     let refused = AuthError.unauthenticated(
       try secondFactorMode == .off ? "wrong user name or password" : "wrong user name, password or one-time code")
@@ -173,7 +175,7 @@ public final class AuthServer: Sendable {
       throw refused
     }
     let user = try user(request.username)
-    try await gate.enter(request.username)
+    try await gate.enter(request.username, from: address)
     let password = Secret(utf8: request.password)
     let isRight: Bool
     let secondFactor: SecondFactorVerdict
@@ -182,10 +184,10 @@ public final class AuthServer: Sendable {
       isRight = try (user?.password ?? .ofNobody).matches(password)
       secondFactor = try checkSecondFactor(of: request.username, code: request.otp, spend: isRight)
     } catch {
-      await gate.leave(request.username, succeeded: false)
+      await gate.leave(request.username, from: address, succeeded: false)
       throw error
     }
-    await gate.leave(request.username, succeeded: isRight && secondFactor == .passed)
+    await gate.leave(request.username, from: address, succeeded: isRight && secondFactor == .passed)
     guard isRight, let user, secondFactor != .refused else { throw refused }
     guard secondFactor != .notEnrolled else {
       throw AuthError.unauthenticated(

@@ -132,10 +132,7 @@ extension AuthServer {
     return try state.database.write { database in
       let known = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = ?", arguments: [marker])
       guard known == nil else { return false }
-      let query = "SELECT roles FROM token WHERE hash = ? AND expires > ?"
-      let roles = try String.fetchOne(
-        database, sql: query, arguments: [OneTimeSecret.hash(token ?? ""), Date().timeIntervalSince1970])
-      guard let roles, roles.split(separator: ",").contains(Substring(service)) else {
+      guard try tokenAllows(token ?? "", [service], in: database) else {
         throw AuthError.unauthenticated(
           "the join token is not valid for the \(service) service; make one with 'tctl tokens add --type=\(service)'")
       }

@@ -8,5 +8,6 @@
 #include "platform_uring.h"
 #include "platform_openssl.h"
 #include "platform_tls_pipe.h"
+#include "platform_process.h"
 #include "platform_spawn.h"
 #endif
