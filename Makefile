@@ -28,7 +28,7 @@ sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitiz
 	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races-of-others.supp swift test --no-parallel --sanitize=thread --scratch-path .build-tsan
 
 bench-prerequisites:
-	@Tests/install-prerequisites.sh gcc haproxy make stunnel4 strace valgrind
+	@Tests/install-prerequisites.sh haproxy make stunnel4 strace valgrind
 
 bench: build bench-prerequisites ## Side by side: direct, PgBouncer, HAProxy, stunnel, a floor in C, Sallyport; writes docs/performance.md (15 minutes). BENCH=--resume goes on
 	.venv/bin/python Benchmarks/bench.py $(BENCH)

@@ -45,8 +45,8 @@ class Thread:
 
     @property
     def relays(self):
-        """Whether it is one that speaks TLS."""
-        return any(name.startswith("SSL_read") for name in self.functions.values())
+        """Whether it is one that clients have logged in through meanwhile."""
+        return any(name.startswith("SSL_do_handshake") for name in self.functions.values())
 
     def by_function(self):
         """By name and file."""

@@ -22,7 +22,7 @@ NOISE = 0.01
 
 
 @contextlib.contextmanager
-def stage():
+def prepared_stage():
     from stage import Stage
 
     with tempfile.TemporaryDirectory() as directory:
@@ -56,8 +56,8 @@ def count(stage, queries):
 def show_functions(number):
     import counters
 
-    with stage() as behind:
-        costs = counters.functions(behind, sallyport(behind, "statements"))
+    with prepared_stage() as stage:
+        costs = counters.functions(stage, sallyport(stage, "statements"))
     for (name, file), cost in list(costs.items())[:number]:
         print(f"{cost:9,.0f}  {file:20.20}  {name}")
 
@@ -69,11 +69,13 @@ def main():
     parser.add_argument("--functions", type=int, metavar="N", help="show the N functions that cost most")
     arguments = parser.parse_args()
     build = binaries.use(arguments.bin)
+    if build == "debug":
+        sys.exit("check.py: debug builds cannot be counted (valgrind crashes in their libdispatch): run 'make build', or --bin")
     if arguments.functions:
         show_functions(arguments.functions)
         return
-    with stage() as behind:
-        counted = {name: count(behind, queries) for name, queries in (("relay", "off"), ("relay and record", "statements"))}
+    with prepared_stage() as stage:
+        counted = {name: count(stage, queries) for name, queries in (("relay", "off"), ("relay and record", "statements"))}
     allowed = json.loads(RECORD.read_text())
     if arguments.record:
         allowed["transaction"] = {

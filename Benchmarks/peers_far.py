@@ -1,8 +1,8 @@
-"""Longer ways to a database: through an agent's tunnel, and through `tsh proxy db --tunnel`. Measured when asked for."""
+"""Further ways to a database: through an agent's tunnel, through `tsh proxy db --tunnel`, and over kept server connections."""
 
 import subprocess
 
-from conftest import BIN, USER
+from conftest import BIN, USER, Cluster
 from peers import Peer, Sallyport
 from stage import free_port, ready
 from test_cluster import Apart
@@ -55,3 +55,17 @@ class LocalProxy(Peer):
         return {
             "PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": USER, "PGDATABASE": "dev", "PGSSLMODE": "disable",
             "PGGSSENCMODE": "disable"}
+
+
+class KeptConnections(Cluster):
+    """Its database keeps server connections for the next client, as PgBouncer's session mode does."""
+
+    def write_config(self, database, **options):
+        super().write_config(database, **options)
+        entry = "  - name: redshift\n"
+        self.config.write_text(
+            self.config.read_text().replace(entry, entry + "    pool: {mode: session, pool_size: 64}\n", 1))
+
+
+class Reuse(Sallyport):
+    kind = KeptConnections

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "Tests/EndToEnd"))
 import plots  # noqa: E402
 from results import Results, newest  # noqa: E402
-from runner import MAIN, VARIANTS  # noqa: E402
+from runner import FURTHER, MAIN, VARIANTS  # noqa: E402
 from targets import JUDGED, TARGETS  # noqa: E402
 
 DOCUMENT = ROOT / "docs/performance.md"
@@ -61,8 +61,8 @@ SCALING = [
 #: Title, key with one thread or process, key with two.
 PAIRS = [
     ("C floor", "floor", "floor2"), ("C floor, lean", "lean", None), ("PgBouncer", "pgbouncer", "pgbouncer2"),
-    ("HAProxy, TCP only", "haproxy1", "haproxy"), ("Sallyport", "epoll1", "epoll"),
-    ("Sallyport, io_uring", "uring1", "uring"), ("Sallyport, no statements recorded", None, "unrecorded")]
+    ("HAProxy, TCP only", "haproxy1", "haproxy"), ("Sallyport, epoll", "epoll1", "epoll"),
+    ("Sallyport, io_uring", "uring1", "uring"), ("Sallyport, epoll, no statements recorded", None, "unrecorded")]
 
 
 class Report:
@@ -118,7 +118,7 @@ class Report:
             for peer in JUDGED:
                 value = target.figure(self.results, peer)
                 verdict = "" if value is None else "met" if target.is_met(value) else "**not met**"
-                cells.append("not measured" if value is None else f"{value:.2f} {target.unit} {verdict}".replace("  ", " "))
+                cells.append("not measured" if value is None else " ".join(filter(None, (f"{value:.3g}", target.unit, verdict))))
             lines.append(f"| {target.row} | {target.goal} | {' | '.join(cells)} |")
         openssl = self.results.median("idle_10000.memory", "lean")
         if openssl is not None:
@@ -149,7 +149,7 @@ class Report:
     def document(self):
         lines = self.heading() + self.targets()
         for title, rows in SECTIONS:
-            lines += self.section(title, rows, [*MAIN, "tunnel", "local"])
+            lines += self.section(title, rows, [*MAIN, *FURTHER])
         lines += self.section("Open sessions", SESSIONS, self.titles)
         lines += self.scaling()
         lines += self.section("Counts of one transaction", COUNTS, self.titles) + self.system_calls()

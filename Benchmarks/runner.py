@@ -14,7 +14,7 @@ import counters
 import sessions
 from conftest import ROOT
 from peers import Direct, Floor, HAProxy, PgBouncer, Sallyport, Stunnel
-from peers_far import LocalProxy, Tunnel
+from peers_far import LocalProxy, Reuse, Tunnel
 from rows import ROWS, VARIANT_ROWS, Load, run
 
 CORES = os.cpu_count()
@@ -25,7 +25,7 @@ MAIN = {
     "haproxy": lambda stage, peers: HAProxy(stage, "haproxy", "HAProxy, TCP only", threads=CORES),
     "stunnel": lambda stage, peers: Stunnel(stage, "stunnel", "stunnel"),
     "floor": lambda stage, peers: Floor(stage, "floor", "C floor", "naive"),
-    "epoll": lambda stage, peers: Sallyport(stage, "epoll", "Sallyport"),
+    "epoll": lambda stage, peers: Sallyport(stage, "epoll", "Sallyport, epoll"),
     "uring": lambda stage, peers: Sallyport(stage, "uring", "Sallyport, io_uring", reactor="io_uring"),
 }
 #: The same with another number of threads, or in another manner: for some of the rows.
@@ -34,20 +34,21 @@ VARIANTS = {
     "floor2": lambda stage, peers: Floor(stage, "floor2", "C floor, 2 processes", "naive", threads=2),
     "pgbouncer2": lambda stage, peers: PgBouncer(stage, "pgbouncer2", "PgBouncer, 2 processes", threads=2),
     "haproxy1": lambda stage, peers: HAProxy(stage, "haproxy1", "HAProxy, 1 thread"),
-    "epoll1": lambda stage, peers: Sallyport(stage, "epoll1", "Sallyport, 1 reactor", threads=1),
+    "epoll1": lambda stage, peers: Sallyport(stage, "epoll1", "Sallyport, epoll, 1 reactor", threads=1),
     "uring1": lambda stage, peers: Sallyport(stage, "uring1", "Sallyport, io_uring, 1 reactor", reactor="io_uring", threads=1),
-    "unrecorded": lambda stage, peers: Sallyport(stage, "unrecorded", "Sallyport, no statements recorded", queries="off"),
+    "unrecorded": lambda stage, peers: Sallyport(stage, "unrecorded", "Sallyport, epoll, no statements recorded", queries="off"),
 }
 #: Only if asked for.
 FURTHER = {
     "tunnel": lambda stage, peers: Tunnel(stage, "tunnel", "Sallyport, tunnel"),
+    "reuse": lambda stage, peers: Reuse(stage, "reuse", "Sallyport, epoll, connections reused"),
     "local": lambda stage, peers: LocalProxy(stage, "local", "Sallyport, local proxy", peers["epoll"]),
 }
 #: One thread each where there is a choice: a count is the same on all of them.
 COUNTED = ["pgbouncer", "haproxy1", "stunnel", "floor", "lean", "epoll1", "unrecorded1", "uring1"]
 ONLY_COUNTED = {
     "unrecorded1": lambda stage, peers: Sallyport(
-        stage, "unrecorded1", "Sallyport, 1 reactor, no statements recorded", threads=1, queries="off"),
+        stage, "unrecorded1", "Sallyport, epoll, 1 reactor, no statements recorded", threads=1, queries="off"),
 }
 #: valgrind knows no io_uring; the others' instructions are nobody's yardstick.
 INSTRUCTIONS = {"pgbouncer", "floor", "lean", "epoll1", "unrecorded1"}
@@ -100,7 +101,8 @@ class Runner:
         self.results.command("allocations", "LD_PRELOAD=.build/perf/counting.so, beside pgbench -n -f - -t N")
         for name, number in counters.allocations(self.stage, peer).items():
             self.results.note(f"allocations.{name}", peer, number)
-        if peer.key in INSTRUCTIONS:
+        # The shared libdispatch of debug builds makes valgrind crash.
+        if peer.key in INSTRUCTIONS and not (isinstance(peer, Sallyport) and self.arguments.build == "debug"):
             self.results.command("instructions", "valgrind --tool=callgrind, beside pgbench -n -f - -t N")
             for name, number in counters.instructions(self.stage, peer).items():
                 self.results.note(f"instructions.{name}", peer, number)

@@ -49,6 +49,11 @@ def beside_many(results, peer):
     return many / few if few and many else None
 
 
+def reuse(results, peer):
+    """Measured over epoll only."""
+    return ratio("connect.rate", "pgbouncer")(results, "reuse") if peer == "epoll" else None
+
+
 TARGETS = [
     at_most("CPU a transaction, 16 clients prepared", "prepared.cpu", 0.75, "pgbouncer", "PgBouncer"),
     at_most("CPU a transaction, 16 clients prepared", "prepared.cpu", 0.95, "floor", "C floor"),
@@ -62,6 +67,7 @@ TARGETS = [
     at_least("COPY in, GB/s", "copy_in.speed", 1.2, "pgbouncer", "PgBouncer"),
     at_most("COPY out, CPU s/GB", "copy_out.cpu", 1.15, "floor", "C floor"),
     at_most("COPY in, CPU s/GB", "copy_in.cpu", 1.15, "floor", "C floor"),
+    Target("connects/s, server connections reused", "≥ 1.2 × PgBouncer", 1.2, True, reuse),
     at_least("connects/s, no reuse", "connect.rate", 0.9, "direct", "direct"),
     at_most("CPU a connect, no reuse", "connect.cpu", 0.8, "floor", "C floor"),
     at_most("memory of an idle session at 10,000", "idle_10000.memory", 0.6, "pgbouncer", "PgBouncer"),
