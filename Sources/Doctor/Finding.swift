@@ -38,7 +38,7 @@ public struct Finding: Sendable, Encodable {
   }
 
   /// Links that hang on one that is broken.
-  static func skipped(_ links: [Link], after broken: Link) -> [Finding] {
+  public static func skipped(_ links: [Link], after broken: Link) -> [Finding] {
     links.map { .skipped($0, "not tried: \(broken.rawValue) comes first") }
   }
 }

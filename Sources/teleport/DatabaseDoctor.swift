@@ -1,4 +1,5 @@
 import AWS
+import AWSDoctor
 import ArgumentParser
 import ConfigurationFile
 import ControlClient

@@ -38,8 +38,13 @@ public struct CredentialReport: Sendable, Equatable {
 /// A source is not set up here.
 struct NotConfigured: Error {
   let reason: String
+  /// It was asked and did not answer in time.
+  let isSilent: Bool
 
-  init(_ reason: String) { self.reason = reason }
+  init(_ reason: String, isSilent: Bool = false) {
+    self.reason = reason
+    self.isSilent = isSilent
+  }
 }
 
 /// This host has no AWS credentials of its own that can be used. Never holds a secret.
@@ -48,6 +53,8 @@ public struct CredentialsError: Error, Sendable, Equatable, CustomStringConverti
   public struct Attempt: Sendable, Equatable {
     public let source: String
     public let reason: String
+    /// It did not answer in time: for the instance's metadata that may be the hop limit.
+    public var isSilent = false
   }
 
   /// In the order in which they were asked; the last is the one that failed, if one did.
