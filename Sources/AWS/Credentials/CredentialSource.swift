@@ -63,15 +63,25 @@ public struct CredentialsError: Error, Sendable, Equatable, CustomStringConverti
   public let failure: AWSError?
 
   public var description: String {
-    guard let failure, let source = attempts.last?.source else {
+    guard let failure else {
       let reasons = attempts.map { "\($0.source): \($0.reason)" }.joined(separator: "; ")
-      return "NoCredentialProviders: no valid providers in chain (\(reasons))"
+      return "\(summary) (\(reasons))"
     }
-    return "\(source) gives no credentials: \(failure)"
+    return "\(attempts.last?.source ?? "") gives no credentials: \(failure)"
+  }
+
+  /// The same without what it tells of this host: its files, its variables.
+  public var summary: String {
+    guard let failure else { return "NoCredentialProviders: no valid providers in chain" }
+    return "\(failure.code): \(attempts.last?.source ?? "") gives no credentials"
   }
 
   public var mend: String? {
     guard failure == nil else { return failure?.mend }
+    let hopLimit =
+      attempts.contains(where: \.isSilent)
+      ? " In a container on EC2 raise the instance's HttpPutResponseHopLimit to 2." : ""
     return "Give this host an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+      + hopLimit
   }
 }
