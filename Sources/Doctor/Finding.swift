@@ -3,6 +3,7 @@ public struct Finding: Sendable, Encodable {
   /// The links, in the order in which a login uses them.
   public enum Link: String, Sendable, Encodable, CaseIterable {
     case configuration
+    case cluster
     case credentials
     case callerIdentity = "caller identity"
     case assumeRole = "assume role"

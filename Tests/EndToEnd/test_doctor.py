@@ -57,6 +57,7 @@ def test_everything_works(doctor):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✘" not in result.stdout and "Everything works." in result.stdout
     for words in [
+        r"✔ cluster +'test': 'redshift' is of teleport.yaml; it is served now",
         r"✔ configuration +\S+, workgroup 'some-workgroup' of account 123456789012 in us-east-1",
         r"✔ credentials +.*instance metadata.*key ASIA\w+, good until",
         r"✔ caller identity +arn:aws:sts::123456789012:assumed-role/teleport-redshift-serverless-node/",
