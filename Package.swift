@@ -64,7 +64,8 @@ let package = Package(
     .target(name: "AccessControl"),
     .target(
       name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
-    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS", "ControlAPI"]),
+    .target(name: "Discovery", dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", logging]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -112,7 +113,7 @@ let package = Package(
       dependencies: [
         "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
         "ControlClient",
-        "DatabaseService", "Diagnostics", "Doctor", "Gateway",
+        "DatabaseService", "Diagnostics", "Discovery", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
@@ -147,6 +148,9 @@ let package = Package(
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
+    .testTarget(
+      name: "DiscoveryTests",
+      dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", "Discovery", logging]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
