@@ -79,7 +79,7 @@ class Cluster:
         self.audit_log, self.query_audit = "{}", "{}"
         # What AWS has at the start, and further names for the database's certificate.
         self.world, self.names = "world.json", []
-        self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
+        self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
