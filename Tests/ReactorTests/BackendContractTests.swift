@@ -356,7 +356,9 @@ private final class BufferOwner {
 struct BackendContractTests {
   @Test func ioUring() throws { try Contract { try UringBackend() }.all() }
   @Test func ioUringWithFewTinyBuffers() throws {
-    try Contract { try UringBackend(receiveBufferSize: 64, receiveBuffers: 2) }.all()
+    try Contract {
+      try UringBackend(receiveBufferSize: 64, receiveBuffers: 2, bulkBufferSize: 256, bulkBuffers: 2)
+    }.all()
   }
   @Test func epoll() throws { try Contract { try EpollBackend() }.all() }
   @Test func epollWithATinyReceiveBuffer() throws { try Contract { try EpollBackend(receiveBufferSize: 64) }.all() }
