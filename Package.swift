@@ -79,7 +79,8 @@ let package = Package(
       ], swiftSettings: dataPath),
 
     .target(
-      name: "Doctor", dependencies: ["AWS", "CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", x509]),
+      name: "Doctor", dependencies: ["CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", x509]),
+    .target(name: "AWSDoctor", dependencies: ["AWS", "AWSBootstrap", "Doctor", "TextForms"]),
 
     // Small things without dependencies, for the control plane and the tools.
     .target(name: "QRCode"),
@@ -116,7 +117,8 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "AWSBootstrap", "CPlatform", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "AWSDoctor", "CPlatform", "ClusterMember", "ConfigurationFile",
+        "ControlAPI",
         "ControlClient",
         "DatabaseService", "Diagnostics", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
@@ -152,6 +154,7 @@ let package = Package(
     .testTarget(name: "ChildProcessTests", dependencies: ["ChildProcess"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
+    .testTarget(name: "AWSDoctorTests", dependencies: ["AWS", "AWSDoctor"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
