@@ -69,7 +69,8 @@ let package = Package(
     .target(name: "AccessControl"),
     .target(
       name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
-    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS", "ControlAPI"]),
+    .target(name: "Discovery", dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", logging]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -120,7 +121,7 @@ let package = Package(
         "AuthService", "Audit", "AWS", "AWSBootstrap", "AWSDoctor", "CPlatform", "ClusterMember", "ConfigurationFile",
         "ControlAPI",
         "ControlClient",
-        "DatabaseService", "Diagnostics", "Doctor", "Gateway",
+        "DatabaseService", "Diagnostics", "Discovery", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
@@ -156,6 +157,9 @@ let package = Package(
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "AWSDoctorTests", dependencies: ["AWS", "AWSDoctor"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
+    .testTarget(
+      name: "DiscoveryTests",
+      dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", "Discovery", logging]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),

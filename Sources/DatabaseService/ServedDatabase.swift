@@ -13,6 +13,8 @@ public struct ServedDatabase: Sendable {
   public enum Origin: String, Sendable {
     case file = "config-file"
     case dynamic
+    /// Found in AWS by this service.
+    case cloud
   }
 
   public let name: String

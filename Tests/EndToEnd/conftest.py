@@ -77,6 +77,8 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
+        # What AWS has at the start, and further names for the database's certificate.
+        self.world, self.names = "world.json", []
         self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
         # Further lines of section teleport, indented by two.
         self.settings = ""
@@ -99,7 +101,9 @@ class Cluster:
     def start(self):
         script = ROOT / "Tests/EndToEnd/postgres.sh"
         connections = os.environ.get("SALLYPORT_MAX_CONNECTIONS", "300")
-        subprocess.run([script, "start", self.pg, str(self.pg_port), connections], check=True)
+        subprocess.run(
+            [script, "start", self.pg, str(self.pg_port), connections], check=True,
+            env=dict(os.environ, MORE_NAMES=",".join(self.names)))
         self.start_emulator()
         self.start_cluster()
 
@@ -125,7 +129,7 @@ class Cluster:
     def start_emulator(self):
         self.emulator = subprocess.Popen(
             [ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/emulator.py", "--port", str(self.aws_port), "--world",
-             ROOT / "Tests/AWSEmulator/world.json", "--postgres",
+             ROOT / "Tests/AWSEmulator" / self.world, "--postgres",
              f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev"],
             stderr=open(self.directory / "aws.log", "a"))
         wait_until(lambda: port_is_open(self.aws_port), "emulator")
