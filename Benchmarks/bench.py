@@ -8,6 +8,7 @@ import argparse
 import os
 import pathlib
 import resource
+import signal
 import sys
 import tempfile
 
@@ -40,6 +41,8 @@ def main():
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # What was started is stopped however the run ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench.py: terminated; --resume goes on"))
     path = newest() if arguments.resume else None
     if arguments.resume and path is None:
         sys.exit("bench.py: there is no run to go on with: leave out --resume")

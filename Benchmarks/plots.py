@@ -3,7 +3,11 @@
 import html
 import math
 
-COLORS = ["#7f7f7f", "#1f77b4", "#9467bd", "#8c564b", "#2ca02c", "#d62728", "#ff7f0e", "#17becf"]
+#: A peer has the same color in all plots.
+COLORS = {
+    "direct": "#7f7f7f", "pgbouncer": "#1f77b4", "haproxy": "#9467bd", "stunnel": "#8c564b", "floor": "#2ca02c",
+    "lean": "#98df8a", "epoll": "#ff7f0e", "uring": "#d62728"}
+OTHER_COLOR = "#17becf"
 WIDTH, LEFT, TOP, PLOT_HEIGHT = 860, 70, 56, 260
 
 
@@ -19,15 +23,19 @@ def frame(title, unit, height, body):
         text(LEFT, 42, unit, "start"), *body, "</svg>", ""])
 
 
-def legend(names, top):
+def color(peer):
+    return COLORS.get(peer, OTHER_COLOR)
+
+
+def legend(peers, top):
     """Three a line; gives its parts and where it ends."""
     column = (WIDTH - LEFT) / 3
     parts = []
-    for index, name in enumerate(names):
+    for index, (key, name) in enumerate(peers.items()):
         x, y = LEFT + index % 3 * column, top + index // 3 * 18
-        parts.append(f"<rect x='{x:.1f}' y='{y - 10}' width='12' height='12' fill='{COLORS[index % len(COLORS)]}'/>")
+        parts.append(f"<rect x='{x:.1f}' y='{y - 10}' width='12' height='12' fill='{color(key)}'/>")
         parts.append(text(x + 18, y, name, "start"))
-    return parts, top + (len(names) + 2) // 3 * 18
+    return parts, top + (len(peers) + 2) // 3 * 18
 
 
 def nice_step(largest, marks=5):
@@ -70,18 +78,28 @@ def bars(title, unit, groups, peers):
             y = TOP + PLOT_HEIGHT - height
             parts.append(
                 f"<rect x='{x:.1f}' y='{y:.1f}' width='{bar * 0.9:.1f}' height='{height:.1f}' "
-                f"fill='{COLORS[index % len(COLORS)]}'/>")
+                f"fill='{color(key)}'/>")
             parts.append(text(x + bar * 0.45, y - 3, label(value), size=9))
         parts.append(text(LEFT + (place + 0.5) * width, TOP + PLOT_HEIGHT + 18, name))
-    keys, end = legend(list(peers.values()), TOP + PLOT_HEIGHT + 44)
+    keys, end = legend(peers, TOP + PLOT_HEIGHT + 44)
     return frame(title, unit, end + 6, parts + keys)
+
+
+def fastest(histogram):
+    """What one in twenty does not exceed."""
+    seen, total = 0, sum(histogram.values())
+    for value in sorted(map(int, histogram)):
+        seen += histogram[str(value)]
+        if seen >= total / 20:
+            return max(1, value)
 
 
 def percentiles(title, unit, histograms, peers):
     """`histograms`: by peer, counts by value. The horizontal axis shows ever rarer latencies, as HdrHistogram's plots do."""
     nines = [0.0, 0.9, 0.99, 0.999, 0.9999]
-    values = [int(value) for histogram in histograms.values() for value in histogram]
-    low, high = math.log10(max(1, min(values))), math.log10(max(values)) + 0.02
+    largest = max(int(value) for key in peers for value in histograms[key])
+    # The fastest few would take half of the height.
+    low, high = math.log10(min(map(fastest, (histograms[key] for key in peers)))), math.log10(largest) + 0.02
 
     def y_of(value):
         return TOP + PLOT_HEIGHT - (math.log10(max(1, value)) - low) / (high - low) * PLOT_HEIGHT
@@ -93,7 +111,7 @@ def percentiles(title, unit, histograms, peers):
     for part in nines:
         x = x_of(part)
         parts.append(f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{TOP}' y2='{TOP + PLOT_HEIGHT}' stroke='#dddddd'/>")
-        parts.append(text(x, TOP + PLOT_HEIGHT + 18, f"{part * 100:.4g} %"))
+        parts.append(text(x, TOP + PLOT_HEIGHT + 18, f"{part * 100:.4g} %", "end" if part == nines[-1] else "middle"))
     for power in range(math.floor(low), math.ceil(high)):
         for factor in (1, 2, 5):
             value = factor * 10 ** power
@@ -102,16 +120,14 @@ def percentiles(title, unit, histograms, peers):
             y = y_of(value)
             parts.append(f"<line x1='{LEFT}' x2='{WIDTH - 10}' y1='{y:.1f}' y2='{y:.1f}' stroke='#eeeeee'/>")
             parts.append(text(LEFT - 6, y + 4, label(value), "end"))
-    for index, key in enumerate(peers):
-        if key not in histograms:
-            continue
+    for key in peers:
         counts = sorted((int(value), number) for value, number in histograms[key].items())
         total, seen, points = sum(number for _, number in counts), 0, []
         for value, number in counts:
             seen += number
             # The last one stands at the edge, whatever it is rarer than.
-            points.append(f"{x_of(min(seen / total, 0.9999)):.1f},{y_of(value):.1f}")
-        parts.append(
-            f"<polyline points='{' '.join(points)}' fill='none' stroke='{COLORS[index % len(COLORS)]}' stroke-width='1.6'/>")
-    keys, end = legend(list(peers.values()), TOP + PLOT_HEIGHT + 44)
+            if value >= 10 ** low:
+                points.append(f"{x_of(min(seen / total, 0.9999)):.1f},{y_of(value):.1f}")
+        parts.append(f"<polyline points='{' '.join(points)}' fill='none' stroke='{color(key)}' stroke-width='1.6'/>")
+    keys, end = legend(peers, TOP + PLOT_HEIGHT + 44)
     return frame(title, unit, end + 6, parts + keys)
