@@ -201,7 +201,9 @@ struct RecordLayer: ~Copyable {
     let count = RecordSuite.headerCount + body
     let isTLS13 = suite.version == .tls13
     let type = bytes[0]
-    guard type == ContentType.applicationData || (!isTLS13 && (ContentType.alert...ContentType.handshake) ~= type)
+    // The version is 1.2's in both (RFC 8446 section 5.1).
+    guard bytes[1] == 3, bytes[2] == 3,
+      type == ContentType.applicationData || (!isTLS13 && (ContentType.alert...ContentType.handshake) ~= type)
     else { return nil }
     return (suite.overhead...(suite.overhead + Self.largestPlaintext)).contains(count) ? count : nil
   }
