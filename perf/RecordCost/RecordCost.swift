@@ -75,7 +75,8 @@ func file(_ path: String) throws -> String {
   guard let stream = fopen(path, "r") else { throw Failure(what: "cannot read \(path)") }
   defer { fclose(stream) }
   var bytes = [UInt8](repeating: 0, count: 1 << 16)
-  return String(decoding: bytes.prefix(fread(&bytes, 1, bytes.count, stream)), as: UTF8.self)
+  let count = fread(&bytes, 1, bytes.count, stream)
+  return String(decoding: bytes.prefix(count), as: UTF8.self)
 }
 
 /// Memory of this process, by proc(5)'s statm.
