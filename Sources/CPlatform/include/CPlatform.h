@@ -8,5 +8,7 @@
 #include "platform_uring.h"
 #include "platform_openssl.h"
 #include "platform_tls_pipe.h"
+#include "platform_process.h"
 #include "platform_spawn.h"
+#include "platform_thread.h"
 #endif
