@@ -210,8 +210,8 @@ struct RecordLayer: ~Copyable {
   private func header(_ bytes: UnsafeRawBufferPointer) -> Header {
     let isControl = (ContentType.alert...ContentType.handshake) ~= bytes[0]
     // TLS 1.3 hides the type, and its version is written as 1.2's (RFC 8446 section 5.2).
-    guard bytes[0] == ContentType.applicationData || (isControl && suite.version == .tls12), bytes[1] == 3, bytes[2] == 3
-    else { return .illegal(alert: SSL_AD_UNEXPECTED_MESSAGE) }
+    let isLegal = bytes[0] == ContentType.applicationData || (isControl && suite.version == .tls12)
+    guard isLegal, bytes[1] == 3, bytes[2] == 3 else { return .illegal(alert: SSL_AD_UNEXPECTED_MESSAGE) }
     let count = RecordSuite.headerCount + (Int(bytes[3]) << 8 | Int(bytes[4]))
     if count > suite.overhead + Self.largestPlaintext { return .illegal(alert: SSL_AD_RECORD_OVERFLOW) }
     return count >= suite.overhead ? .record(count: count) : .illegal(alert: SSL_AD_UNEXPECTED_MESSAGE)
