@@ -326,7 +326,7 @@ final class ServerChannel: ServerLeg {
   }
 
   private func fail(_ error: WireError, rejectedPassword: Bool = false) {
-    if phase == .handshake, isResumingSession, let client {
+    if phase == .handshake, let client, giveUpResumption() {
       // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
       phase = .over
       self.client = nil
