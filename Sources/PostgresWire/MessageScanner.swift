@@ -138,7 +138,9 @@ public struct MessageScanner: Sendable {
     case UInt8(ascii: "D"), UInt8(ascii: "d"), UInt8(ascii: "T"), UInt8(ascii: "t"), UInt8(ascii: "E"),
       UInt8(ascii: "N"), UInt8(ascii: "A"), UInt8(ascii: "V"):
       largeLimit
-    case UInt8(ascii: "Z"), UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "1"), UInt8(ascii: "2"),
+    // A status and nothing else: of a longer one, chunks would decide which byte counts.
+    case UInt8(ascii: "Z"): 5
+    case UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "1"), UInt8(ascii: "2"),
       UInt8(ascii: "3"), UInt8(ascii: "n"), UInt8(ascii: "s"), UInt8(ascii: "I"), UInt8(ascii: "c"),
       UInt8(ascii: "G"), UInt8(ascii: "H"), UInt8(ascii: "W"):
       65_536
