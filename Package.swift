@@ -167,7 +167,8 @@ let fuzzed: [Target.Dependency] = [
 if Context.environment["SALLYPORT_FUZZ"] == nil {
   package.targets.append(
     .testTarget(
-      name: "FuzzTests", dependencies: fuzzed + ["TestSupport"], path: "Tests/Fuzz", exclude: ["Corpus", "Driver", "run.py"],
+      name: "FuzzTests", dependencies: fuzzed + ["TestSupport"], path: "Tests/Fuzz",
+      exclude: ["Corpus", "Driver", "run.py"],
       sources: ["Targets", "Replay"]))
 } else {
   package.targets.removeAll { $0.type == .test }

@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--runs", type=int)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".build-fuzz"))
     parser.add_argument("targets", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if not options.seconds and not options.runs:
         options.seconds = 10
     listed = subprocess.run([options.fuzz, "--list"], check=True, capture_output=True, text=True).stdout

@@ -27,7 +27,8 @@ extension FuzzTarget {
       guard let body = try? JSONDecoder.api.decode(type, from: data) else { return }
       let written = try JSONEncoder.api.encode(body)
       guard let again = try? JSONDecoder.api.decode(type, from: written) else {
-        throw FuzzFinding(description: "\(type) is written as what does not read: \(String(decoding: written, as: UTF8.self))")
+        throw FuzzFinding(
+          description: "\(type) is written as what does not read: \(String(decoding: written, as: UTF8.self))")
       }
       let encoder = JSONEncoder.api
       encoder.outputFormatting = .sortedKeys

@@ -20,7 +20,8 @@ extension FuzzTarget {
   static let awsJSON = FuzzTarget(name: "aws-json", maximumLength: 512) { bytes in
     let body = Array(bytes)
     let answer = HTTPAnswer(status: 400, headers: [:], body: body)
-    try require(!ErrorAnswer.read(answer, .redshiftServerless, "GetCredentials").code.isEmpty, "an error without a code")
+    try require(
+      !ErrorAnswer.read(answer, .redshiftServerless, "GetCredentials").code.isEmpty, "an error without a code")
     let data = Data(body)
     _ = try? JSONDecoder().decode(RedshiftServerlessClient.Workgroup.self, from: data)
     _ = try? JSONDecoder().decode(RedshiftServerlessClient.EndpointAccess.self, from: data)

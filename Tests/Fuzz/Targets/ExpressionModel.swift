@@ -53,7 +53,8 @@ struct ExpressionModel {
   private func holds(_ assertion: RegularExpression.Assertion, _ place: Int) -> Bool {
     func isWord(_ index: Int) -> Bool {
       guard index >= 0, index < text.count else { return false }
-      return text[index].isASCII && (text[index].properties.isAlphabetic || "0123456789_".unicodeScalars.contains(text[index]))
+      return text[index].isASCII
+        && (text[index].properties.isAlphabetic || "0123456789_".unicodeScalars.contains(text[index]))
     }
     return switch assertion {
     case .textStart: place == 0

@@ -9,8 +9,10 @@ struct FuzzTarget: Sendable {
   let run: @Sendable (UnsafeRawBufferPointer) throws -> Void
 
   static let all = [
-    startup, clientMessages, serverMessages, login, clientHello, tunnel, statements, role, roleYAML, expression, pattern,
-    lock, predicate, configuration, awsXML, awsJSON, credentials, sharedConfiguration, names, duration, api, certificate,
+    startup, opening, clientHello, clientMessages, serverMessages, login, tunnel, statements, role, roleYAML,
+    expression,
+    pattern, lock, predicate, configuration, awsXML, awsJSON, credentials, sharedConfiguration, names, duration, api,
+    certificate,
   ]
 }
 

@@ -79,7 +79,8 @@ private func authenticate(_ messages: [StreamModel.Message], _ settings: UInt8) 
   let hasPassword = settings & 1 != 0
   let isVerified = settings & 4 != 0
   var authentication = ServerAuthentication(
-    user: "user", password: hasPassword ? Login.secret : nil, tlsServerEndPoint: settings & 2 != 0 ? Login.endPoint : nil,
+    user: "user", password: hasPassword ? Login.secret : nil,
+    tlsServerEndPoint: settings & 2 != 0 ? Login.endPoint : nil,
     isTLSVerified: isVerified, nonce: Login.nonce)
   var collector: LoginCollector?
   var transcript: [[UInt8]] = []
@@ -104,7 +105,8 @@ private func authenticate(_ messages: [StreamModel.Message], _ settings: UInt8) 
     switch step {
     case .send(let answer):
       transcript.append(answer)
-      let isClear = answer.count >= Login.password.utf8.count && String(decoding: answer, as: UTF8.self).contains(Login.password)
+      let isClear =
+        answer.count >= Login.password.utf8.count && String(decoding: answer, as: UTF8.self).contains(Login.password)
       try require(!isClear || isVerified, "the password went to a database that TLS does not prove")
     case .authenticated:
       collector = LoginCollector()
@@ -121,7 +123,8 @@ private func checkProof(_ transcript: [[UInt8]], _ challenge: [UInt8], _ signatu
   guard let bare = first.range(of: "n=,r="), let final = bodies.last, let proof = final.range(of: ",p="),
     let signature
   else { throw FuzzFinding(description: "let in without the end of the SCRAM exchange") }
-  let text = first[bare.lowerBound...] + "," + String(decoding: challenge, as: UTF8.self) + ","
+  let text =
+    first[bare.lowerBound...] + "," + String(decoding: challenge, as: UTF8.self) + ","
     + final[..<proof.lowerBound]
   let code = HMAC<SHA256>.authenticationCode(for: Array(text.utf8), using: SymmetricKey(data: Login.serverKey))
   let expected = Array("v=".utf8) + Base64.encode(Array(code))

@@ -12,14 +12,17 @@ extension FuzzTarget {
 
   /// A role as YAML, as `tctl` reads it.
   static let roleYAML = FuzzTarget(name: "role-yaml", maximumLength: 512) { bytes in
-    guard let text = FuzzInput(bytes).restText, let role = try? YAMLDecoder().decode(Role.self, from: text) else { return }
+    guard let text = FuzzInput(bytes).restText, let role = try? YAMLDecoder().decode(Role.self, from: text) else {
+      return
+    }
     try compareDecisions(role)
   }
 
   /// A regular expression and, behind a NUL, what it is to match.
   static let expression = FuzzTarget(name: "expression", maximumLength: 128) { bytes in
     var input = FuzzInput(bytes)
-    guard let pattern = input.text(), let subject = input.restText, let expression = try? RegularExpression(pattern) else {
+    guard let pattern = input.text(), let subject = input.restText, let expression = try? RegularExpression(pattern)
+    else {
       return
     }
     var steps = 0

@@ -96,7 +96,8 @@ private final class StatementSession {
     // No message is shorter than five bytes; a message has a record of its own, of its execution, and of its failure.
     let messages = (clientMessages + 4) / 5
     try require(
-      after.written - before.written <= 3 * messages + responses, "\(after.written - before.written) records of nothing")
+      after.written - before.written <= 3 * messages + responses, "\(after.written - before.written) records of nothing"
+    )
   }
 }
 

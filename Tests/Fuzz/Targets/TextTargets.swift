@@ -40,7 +40,8 @@ extension FuzzTarget {
       try require(try RoleARN(role.description) == role, "\(role) reads as another")
     }
     let spellings = RoleARN.spellings(ofDatabaseUser: text, account: "123456789012", region: "us-east-1")
-    try require(spellings.first == text && Set(spellings).count == spellings.count, "spellings of '\(text)': \(spellings)")
+    try require(
+      spellings.first == text && Set(spellings).count == spellings.count, "spellings of '\(text)': \(spellings)")
     if let endpoint = RedshiftEndpoint(host: text) {
       try require(!endpoint.region.isEmpty && (endpoint.account ?? "123456789012").count == 12, "\(endpoint)")
     }
@@ -54,7 +55,9 @@ extension FuzzTarget {
       try require(HostPort(address.description) == address, "\(address) reads as another")
     }
     if let (host, port) = DatabaseConfiguration.split(text) { try require(!host.isEmpty && port > 0, "'\(text)'") }
-    if let block = AddressBlock(text) { try require(AddressBlock(block.description) == block, "\(block) reads as another") }
+    if let block = AddressBlock(text) {
+      try require(AddressBlock(block.description) == block, "\(block) reads as another")
+    }
     if let bytes = Hex.decode(text) { try require(Hex.encode(bytes) == text.lowercased(), "'\(text)' in hex") }
     _ = Role.isValidName(text)
     _ = try? CommandWords.split(text, of: "s")
