@@ -44,7 +44,7 @@ struct BoundaryTests {
     }
     // Each instruction as it is reached, and each that waits for a letter as it sees one.
     #expect(try steps("ab", "ab") == 5)
-    #expect(try steps("a*", "aa") == 11)
+    #expect(try steps("a*", "aa") == 18)
     #expect(try steps("b", "aaaa") == 2)
   }
 
