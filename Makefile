@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo bench fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo bench bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,8 +34,15 @@ fuzz: prerequisites ## Fuzz every parser for SECONDS each, or for RUNS inputs ea
 mutate: prerequisites ## Spoil the access control in one place after the other: do its tests notice?
 	python3 Tests/Mutation/mutate.py
 
-bench: build ## Side by side: direct, PgBouncer, Sallyport
-	.venv/bin/python Benchmarks/bench.py
+bench-prerequisites:
+	@Tests/install-prerequisites.sh haproxy make stunnel4 strace valgrind
+
+bench: build bench-prerequisites ## Side by side: direct, PgBouncer, HAProxy, stunnel, a floor in C, Sallyport; writes docs/performance.md (15 minutes). BENCH=--resume goes on
+	.venv/bin/python Benchmarks/bench.py $(BENCH)
+	.venv/bin/python Benchmarks/report.py
+
+bench-check: build bench-prerequisites ## Allocations, locks and instructions a relayed message costs, against perf/counts.json
+	.venv/bin/python Benchmarks/check.py
 
 fmt: ## Format the Swift sources
 	swift format -i --configuration .swift-format -r Package.swift Sources Tests

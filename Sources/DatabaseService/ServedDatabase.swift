@@ -87,6 +87,9 @@ public struct ServedDatabase: Sendable {
     (host, port, serverName, tls)
   }
 
+  /// Its address and what it is at AWS, for those likewise.
+  package var summary: String { "\(uri), \(redshift?.place ?? "without AWS")" }
+
   /// The login that AWS is asked for; `nil` for a database that is none of Redshift.
   package func login(user: String, database: String) throws -> DatabaseLogin? {
     try redshift?.login(user: user, database: database, isSpelledOut: false)

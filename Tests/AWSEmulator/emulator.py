@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 import urllib.parse
+import uuid
 
 import botocore.auth
 import botocore.awsrequest
@@ -38,6 +39,11 @@ class Refusal(Exception):
 
 class World:
     """Principals, roles and workgroups, and the sessions handed out so far."""
+
+    @staticmethod
+    def workgroup_arn(name):
+        """It ends in an ID that the name does not tell."""
+        return f"arn:aws:redshift-serverless:us-east-1:123456789012:workgroup/{uuid.uuid5(uuid.NAMESPACE_DNS, str(name))}"
 
     def __init__(self, description, postgres):
         self.roles = description["roles"]
@@ -293,7 +299,9 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
         if "redshift-serverless:GetCredentials" not in caller["permissions"]:
             raise Refusal(
                 400, "AccessDeniedException",
-                f"User: {caller['shown']} is not authorized to perform: redshift-serverless:GetCredentials")
+                f"User: {caller['shown']} is not authorized to perform: redshift-serverless:GetCredentials on resource: "
+                f"{self.world.workgroup_arn(call.get('workgroupName'))} because no identity-based policy allows the "
+                "redshift-serverless:GetCredentials action")
         if call.get("workgroupName") not in self.world.workgroups:
             raise Refusal(400, "ResourceNotFoundException", f"Workgroup {call.get('workgroupName')} not found")
         user = "IAMR:" + caller["trusted"].split("/")[-1]

@@ -63,6 +63,7 @@ struct NaiveEvaluatorTests {
     let options = world.roles.map(\.spec.options)
     return checker.maxSessionTTL == Naive.least(options.map(\.maxSessionTTL)) ?? 108_000
       && checker.clientIdleTimeout == Naive.least(options.map(\.clientIdleTimeout))
+      && checker.maxConnections == Naive.least(options.map { $0.maxConnections.map { GoDuration(seconds: $0) } })
       && checker.disconnectsExpiredCertificate == options.contains { $0.disconnectExpiredCertificate ?? false }
       && ["role", "user", "lock"].allSatisfy { resource in
         ["list", "create", "delete"].allSatisfy {

@@ -76,7 +76,8 @@ struct RandomAccess {
     }
     let options = Role.Options(
       maxSessionTTL: duration(), clientIdleTimeout: duration(),
-      disconnectExpiredCertificate: one(of: [nil, nil, false, true]))
+      disconnectExpiredCertificate: one(of: [nil, nil, false, true]),
+      maxConnections: one(of: [nil, nil, 0, 1, 5]))
     return Role(name: "r\(index)", version: version, spec: .init(allow: allow, deny: deny, options: options))
   }
 

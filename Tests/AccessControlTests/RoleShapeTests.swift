@@ -138,7 +138,7 @@ struct RoleShapeTests {
 
   @Test(arguments: [
     (#""require_session_mfa":0"#, true), (#""require_session_mfa":2"#, false), (#""require_session_mfa":0.5"#, false),
-    (#""max_connections":0"#, true), (#""max_connections":"0""#, true), (#""pin_source_ip":false"#, true),
+    (#""max_connections":0"#, true), (#""max_connections":1000000"#, true), (#""pin_source_ip":false"#, true),
     (#""pin_source_ip":true"#, false), (#""lock":"best_effort""#, true), (#""lock":"off""#, false),
   ])
   func optionsThatAreNotEnforced(field: String, isTaken: Bool) {

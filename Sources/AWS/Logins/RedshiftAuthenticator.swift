@@ -34,7 +34,7 @@ public final class RedshiftAuthenticator: Sendable {
   ///   - userName: the person, for AWS's own records.
   ///   - rejected: a password that the database has refused; it is forgotten if it is the one kept.
   /// - Returns: `isCached`: it may have been refused before, or be so by now.
-  /// - Throws: `AWSError` or `CredentialsError`.
+  /// - Throws: `LoginFailure`.
   public func credentials(
     for login: DatabaseLogin, userName: String, rejected: Secret? = nil
   ) async throws -> (credentials: DatabaseCredentials, isCached: Bool) {
@@ -65,7 +65,7 @@ public final class RedshiftAuthenticator: Sendable {
     let path = key.login.path(sessionName: key.sessionName)
     do {
       return try await logIn(key.login, path, environment, roles)
-    } catch let error as AWSError where error.meansStaleCredentials {
+    } catch let error as LoginFailure where error.meansStaleCredentials {
       await roles.forget(path)
       return try await logIn(key.login, path, environment, roles)
     }
@@ -77,6 +77,10 @@ public final class RedshiftAuthenticator: Sendable {
     // Their search has a limit of its own: the calls' budget begins after it.
     let caller = AWSCaller(environment: environment)
     let credentials = try await roles.credentials(path, caller)
-    return try await login.password(caller, credentials)
+    do {
+      return try await login.password(caller, credentials)
+    } catch let error as AWSError {
+      throw LoginFailure.password(error)
+    }
   }
 }

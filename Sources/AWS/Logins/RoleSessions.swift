@@ -25,13 +25,26 @@ final class RoleSessions: Sendable {
   /// The credentials at the end of `path`; this host's own for `nil`.
   ///
   /// - Parameter caller: makes the calls, if there have to be any.
+  /// - Throws: `LoginFailure`.
   func credentials(_ path: Path?, _ caller: AWSCaller) async throws -> AWSCredentials {
-    guard let path, let last = path.hops.last else { return try await own.find().credentials }
+    guard let path, let last = path.hops.last else { return try await ownCredentials() }
     return try await cache.value(for: path) { [self] in
       let base = try await credentials(path.parent, caller)
-      let made = try await STSClient(caller: caller, region: path.region).assumeRole(last, with: base)
-      return .init(made, Validity(until: made.expiration, from: environment.clock.now))
+      do {
+        let made = try await STSClient(caller: caller, region: path.region).assumeRole(last, with: base)
+        return .init(made, Validity(until: made.expiration, from: environment.clock.now))
+      } catch let error as AWSError {
+        throw LoginFailure.assumeRole(last.role, error)
+      }
     }.value
+  }
+
+  private func ownCredentials() async throws -> AWSCredentials {
+    do {
+      return try await own.find().credentials
+    } catch let error as CredentialsError {
+      throw LoginFailure.credentials(error)
+    }
   }
 
   /// AWS said that some credentials of the path are void: all of it is made anew at the next call.

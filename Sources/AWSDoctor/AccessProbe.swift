@@ -1,4 +1,5 @@
 import AWS
+import Doctor
 import Foundation
 
 /// Looks at AWS's half of a login: credentials of this host, who they are, each role of the chain, the password.
