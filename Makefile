@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize demo bench bench-check bench-prerequisites fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo bench bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,13 @@ sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitiz
 	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --no-parallel --sanitize=address --scratch-path .build-asan
 	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races-of-others.supp swift test --no-parallel --sanitize=thread --scratch-path .build-tsan
 
+fuzz: prerequisites ## Fuzz every parser for SECONDS each, or for RUNS inputs each
+	SALLYPORT_FUZZ=1 swift build -c release --scratch-path .build-fuzz --product fuzz
+	python3 Tests/Fuzz/run.py .build-fuzz/release/fuzz $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(RUNS),--runs=$(RUNS))
+
+mutate: prerequisites ## Spoil the access control in one place after the other: do its tests notice?
+	python3 Tests/Mutation/mutate.py
+
 bench-prerequisites:
 	@Tests/install-prerequisites.sh haproxy make stunnel4 strace valgrind
 
@@ -46,4 +53,4 @@ lint: ## Check the format
 include packaging/packaging.mk
 
 clean: ## Remove what builds made
-	rm -rf .build .build-asan .build-tsan .venv dist
+	rm -rf .build .build-asan .build-fuzz .build-mutation .build-tsan .venv dist

@@ -176,3 +176,27 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+// Tests/Fuzz holds one function a parser. The normal tests replay its corpus through them; `make fuzz` builds the modules
+// again, with libFuzzer's instrumentation, elsewhere (docs/decisions/062-fuzzing.md).
+let fuzzed: [Target.Dependency] = [
+  "AccessControl", "AWS", "Audit", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI",
+  "PostgresWire", "ResourceFilter", "Secrets", "TLS", "TextForms", "TunnelWire", yams,
+]
+if Context.environment["SALLYPORT_FUZZ"] == nil {
+  package.targets.append(
+    .testTarget(
+      name: "FuzzTests", dependencies: fuzzed + ["TestSupport"], path: "Tests/Fuzz",
+      exclude: ["Corpus", "Driver", "run.py"],
+      sources: ["Targets", "Replay"]))
+} else {
+  package.targets.removeAll { $0.type == .test }
+  for target in package.targets where target.type == .regular && target.name != "CPlatform" {
+    target.swiftSettings = [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])]
+  }
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz", dependencies: fuzzed, path: "Tests/Fuzz", exclude: ["Corpus", "Replay", "run.py"],
+      sources: ["Targets", "Driver"], swiftSettings: [.unsafeFlags(["-sanitize=fuzzer", "-parse-as-library"])],
+      linkerSettings: linker + [.unsafeFlags(["-sanitize=fuzzer"])]))
+}

@@ -62,7 +62,7 @@ public struct RedshiftClient: Sendable {
     }
   }
 
-  private static func cluster(_ element: XMLTree) -> Cluster? {
+  static func cluster(_ element: XMLTree) -> Cluster? {
     guard let identifier = element.value("ClusterIdentifier") else { return nil }
     return Cluster(
       identifier: identifier, namespaceARN: element.value("ClusterNamespaceArn"),
