@@ -61,9 +61,9 @@ final class ServerChannel: ServerLeg {
     }
     let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
     do {
-      let descriptor = try Sockets.open(address.family)
+      let descriptor = try server.reactor.sockets.open(address.family)
       try client.worker.reactor.add(server, descriptor: descriptor)
-      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+      if address.family != AF_UNIX { try server.reactor.sockets.tuneForSession(descriptor) }
     } catch {
       server.client = nil
       server.close()
