@@ -129,6 +129,16 @@ let package = Package(
       ], linkerSettings: linker),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    // Whole sessions in virtual time: docs/decisions/060-simulation.md.
+    .target(
+      name: "Simulation",
+      dependencies: [
+        "Gateway", "PostgresWire", "Reactor", "Secrets", "TLS", "TLSTransport", "TestSupport", asn1, crypto, logging,
+        x509,
+      ], path: "Tests/Simulation"),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/Simulate", linkerSettings: linker),
+    .testTarget(name: "SimulationTests", dependencies: ["Reactor", "Simulation"]),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "GatewayTests", dependencies: ["Gateway", "PKI", "PostgresWire", "Reactor", "Secrets", "TLS"]),

@@ -9,14 +9,16 @@ public final class Gateway: Sendable {
   let pool: any BackgroundWork
   let admission = Admission()
   let agentLoad = AgentLoad()
-  private let logger = Logger(label: "gateway")
+  private let logger: Logger
 
   public init(
-    settings: GatewaySettings, authorizer: any SessionAuthorizer, pool: any BackgroundWork = DispatchPool()
+    settings: GatewaySettings, authorizer: any SessionAuthorizer, pool: any BackgroundWork = DispatchPool(),
+    logger: Logger = Logger(label: "gateway")
   ) {
     self.settings = settings
     self.authorizer = authorizer
     self.pool = pool
+    self.logger = logger
   }
 
   /// Tells the authorizer something, off the reactor; a session's start before its end.
