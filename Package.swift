@@ -139,7 +139,7 @@ let package = Package(
     .executableTarget(
       name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/Simulate", linkerSettings: linker),
     .testTarget(name: "SimulationTests", dependencies: ["Reactor", "Simulation"]),
-    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
+    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "Simulation", "TestSupport"]),
     .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
     .testTarget(name: "GatewayTests", dependencies: ["Gateway", "PKI", "PostgresWire", "Reactor", "Secrets", "TLS"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),

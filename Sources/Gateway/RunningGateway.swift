@@ -4,7 +4,7 @@ import Reactor
 public struct RunningGateway: Sendable {
   /// The ways in to its reactors, by their index.
   let mailboxes: [Mailbox]
-  private let threads: [ReactorThread]
+  let threads: [ReactorThread]
 
   init(threads: [ReactorThread]) {
     self.threads = threads

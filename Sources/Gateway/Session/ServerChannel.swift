@@ -279,9 +279,10 @@ final class ServerChannel: ServerLeg {
 
   // MARK: Ends
 
-  /// The client's channel says goodbye for both: closing here first would take its last word away.
+  /// The client's channel says goodbye for both: closing here first would take its last word away. So would closing
+  /// while the last word of a client that has gone is still on its way out.
   override func reactorStopping() {
-    if client == nil { close() }
+    if client == nil, queuedBytes == 0 { close() }
   }
 
   override func drained() { client?.resumeReceiving() }

@@ -6,17 +6,18 @@ package enum Fault: String, CaseIterable, Sendable {
   // On the way.
   case reset, end, blackHole, corruption, latency, loss, slowLink, dialRefused, dialUnanswered
   // At the peers.
-  case slowReader, slowWriter, abandonment, rudeClient, silentDatabase, brokenDatabase
+  case slowReader, slowWriter, abandonment, rudeClient, brokenDatabase
   // Within the process.
   case clockJump, fullMailbox, slowDecision, lateReport, refusal, lateRecord, shutdown
 }
 
 /// How often each fault was injected.
 package struct FaultCounts: Sendable {
-  package private(set) var counts: [Fault: Int] = [:]
+  private var counts: [Fault: Int] = [:]
 
   package init() {}
   package mutating func add(_ fault: Fault, _ count: Int = 1) { counts[fault, default: 0] += count }
+  package subscript(fault: Fault) -> Int { counts[fault] ?? 0 }
   package mutating func add(_ other: FaultCounts) { for (fault, count) in other.counts { add(fault, count) } }
 }
 

@@ -34,6 +34,11 @@ package final class Link {
   var isSevered = false
   var lastArrival: [UInt64] = [0, 0]
 
+  /// Whether neither end has closed it.
+  package var isOpen: Bool { ends.allSatisfy { $0.state != .closed } }
+  /// Whether the end that dialled has not closed it.
+  package var isDialled: Bool { ends.first.map { $0.state != .closed } ?? false }
+
   init(kind: Kind, number: Int) {
     self.kind = kind
     self.number = number
@@ -43,7 +48,10 @@ package final class Link {
 /// One end of a connection, a listener, or a socket that has yet to become either.
 final class SimulatedSocket {
   enum State { case fresh, listening, connecting, open, closed }
-  enum End { case stream, error(Int32) }
+  enum End {
+    case stream
+    case error(Int32)
+  }
 
   struct Segment {
     var bytes: [UInt8]

@@ -98,7 +98,8 @@ package final class SimulatedBackend: CompletionBackend {
     guard let entry = self.entry(handle) else { return network.violate("handle \(handle.index) was closed twice") }
     entries[handle.index] = nil
     network.trace.note("close", now, host, handle.index, Int(entry.socket.descriptor))
-    guard entry.pendingSend.count > 0, entry.socket.state == .open, network.happens(network.temper.readAfterClose) else {
+    guard entry.pendingSend.count > 0, entry.socket.state == .open, network.happens(network.temper.readAfterClose)
+    else {
       return network.close(entry.socket)
     }
     network.counts.add(.readAfterClose)
@@ -280,6 +281,10 @@ package final class SimulatedBackend: CompletionBackend {
       network.trace.note("send failed", now, host, Int(entry.socket.descriptor))
       return deliver(handle, .failed(errno: entry.socket.isWriteClosed ? EPIPE : ECONNRESET))
     }
+    if entry.socket.link?.kind == .other, entry.socket.peer?.state == .closed {
+      // As a Unix socket's: the far end is known to be closed.
+      return deliver(handle, .failed(errno: EPIPE))
+    }
     var count = min(network.space(entry.socket), bytes.count)
     if count > 1, network.happens(network.temper.shortWrite) {
       network.counts.add(.shortWrite)
@@ -298,7 +303,8 @@ package final class SimulatedBackend: CompletionBackend {
 
   private func serveReceive(_ handle: Handle, _ deliver: (Handle, Completion) -> Void) {
     for _ in 0..<Self.deliveriesPerTurn {
-      guard let entry = self.entry(handle), entry.wantsInput, let first = entry.socket.first, first.arrival <= now else {
+      guard let entry = self.entry(handle), entry.wantsInput, let first = entry.socket.first, first.arrival <= now
+      else {
         return
       }
       if let end = first.end { return deliverEnd(end, handle, entry.socket, deliver) }

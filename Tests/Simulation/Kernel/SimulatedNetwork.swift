@@ -13,7 +13,7 @@ package final class SimulatedNetwork: @unchecked Sendable {
   package internal(set) var now: UInt64 = 5_000_000
   package var random: SeededGenerator
   package let trace: Trace
-  package var temper: Temper
+  package let temper: Temper
   package var counts = FaultCounts()
   /// What went against the contract or against an invariant.
   package private(set) var violations: [String] = []
@@ -109,7 +109,9 @@ package final class SimulatedNetwork: @unchecked Sendable {
       let listener = open[Int.random(in: 0..<open.count, using: &random)]
       let accepted = makeSocket(host: listener.host)
       accepted.port = port
-      join(socket, accepted, kind: kinds[port] ?? .other)
+      // The port that clients know is the one that agents dig their tunnels to.
+      let kind = kinds[port] ?? .other
+      join(socket, accepted, kind: kind == .client && socket.host != flawlessHost ? .tunnel : kind)
       listener.backlog.append((accepted, now + UInt64.random(in: 0...temper.latency, using: &random)))
       if let link = socket.link { onDial?(link) }
     }

@@ -55,7 +55,10 @@ package enum Phase: String, CaseIterable, Sendable {
 /// A libpq's end of one session.
 final class SimulatedClient: TLSChannel {
   private enum Stage { case connecting, tlsAnswer, handshake, login, session, over }
-  private enum Tag: UInt8 { case next = 1, read, piece, abandon, cancel, start }
+  private enum Tag: UInt8 {
+    case next = 1
+    case read, piece, abandon, cancel, start
+  }
 
   let record: SessionRecord
   private let plan: ClientPlan

@@ -47,7 +47,10 @@ enum Pattern {
 /// What a database answers to the messages of one session: the same for the same messages, whenever they come.
 struct Answers {
   /// How it stands after a message.
-  enum Step { case answer([UInt8]), sleep, terminate }
+  enum Step {
+    case answer([UInt8])
+    case sleep, terminate
+  }
 
   private let session: Int
   private var copied = 0

@@ -35,7 +35,9 @@ final class PeerListener: Channel {
 
   override func accepted(descriptor: Int32) {
     let channel = make(reactor)
-    guard (try? reactor.sockets.tuneForSession(descriptor)) != nil, (try? reactor.add(channel, descriptor: descriptor)) != nil else { return }
+    guard (try? reactor.sockets.tuneForSession(descriptor)) != nil,
+      (try? reactor.add(channel, descriptor: descriptor)) != nil
+    else { return }
     channel.resumeReceiving()
   }
 }
@@ -43,7 +45,10 @@ final class PeerListener: Channel {
 /// A PostgreSQL server's end of one connection: TLS, a login, and answers by `Answers`.
 final class DatabaseChannel: TLSChannel {
   private enum Stage { case request, startup, password, session, over }
-  private enum Tag: UInt8 { case piece = 1, sleep }
+  private enum Tag: UInt8 {
+    case piece = 1
+    case sleep
+  }
   private static let longestSleep: UInt64 = 20_000
 
   private let book: Book

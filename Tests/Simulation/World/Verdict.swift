@@ -3,13 +3,11 @@ struct Verdict {
   private let network: SimulatedNetwork
   private let book: Book
   private let plan: WorldPlan
-  private let wasShutDown: Bool
 
-  init(_ network: SimulatedNetwork, _ book: Book, _ plan: WorldPlan, wasShutDown: Bool) {
+  init(_ network: SimulatedNetwork, _ book: Book, _ plan: WorldPlan) {
     self.network = network
     self.book = book
     self.plan = plan
-    self.wasShutDown = wasShutDown
   }
 
   func judge() {

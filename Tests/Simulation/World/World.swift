@@ -56,7 +56,12 @@ package final class World {
   private let deadAddress: SocketAddress
   private var databasesDialled = 0
   private var steps = 0
+  private var waiting: (kind: Link.Kind, fault: Fault)?
+  private var struckAt: UInt64?
+  /// Virtual milliseconds from a strike to the moment at which no gateway had anything of a session any more.
+  package private(set) var endedAfter: UInt64?
   private var isShutDown = false
+  private var isAskedToShutDown = false
   private var jumps: [(at: UInt64, by: UInt64)]
 
   /// Virtual milliseconds by which every session has to be over, whatever happens to it: its lifetime and what may come
@@ -167,7 +172,8 @@ package final class World {
   ) throws -> RunningGateway {
     let authorizer = SimulatedAuthorizer(
       network, plan, identities, book, databases: isProxy ? nil : (databaseAddress, deadAddress))
-    let gateway = Gateway(settings: settings, authorizer: authorizer, pool: makePool(),
+    let gateway = Gateway(
+      settings: settings, authorizer: authorizer, pool: makePool(),
       logger: Logger(label: "simulated") { _ in SwiftLogNoOpLogHandler() })
     let reactors = try (0..<count).map { try makeHost(number, index: $0, isGateway: true) }
     return try gateway.start(on: listens ? [gatewayAddress] : [], reactors: reactors)
@@ -201,19 +207,38 @@ package final class World {
     if plan.manner != .polite { network.counts.add(.rudeClient) }
   }
 
+  /// Does `fault` to all connections of that kind that are open, or to the next one if there is none.
+  package func strike(_ kind: Link.Kind, _ fault: Fault) {
+    struckAt = struckAt ?? network.now
+    let open = links.filter { $0.kind == kind && $0.isOpen }
+    for link in open { network.strike(link, fault) }
+    if open.isEmpty { waiting = (kind, fault) }
+  }
+
+  /// From now on counts the time until the sessions are over, as `strike` does.
+  package func beginCounting() { struckAt = struckAt ?? network.now }
+
   private func dialled(_ link: Link) {
     links.append(link)
     link.cut = plan.cuts[link.number]
+    link.split = plan.splits[link.number]
+    if let waiting, waiting.kind == link.kind {
+      self.waiting = nil
+      strike(waiting.kind, waiting.fault)
+    }
     if let drag = plan.drags[link.number] { network.strike(link, drag) }
   }
 
   // MARK: Running
 
   /// Runs until every session is over and what is left has said goodbye, then judges.
-  package func run() throws -> Outcome {
+  ///
+  /// - Parameter tamper: changes what was written down, before it is judged: to judge the judge.
+  package func run(tamper: (Book) -> Void = { _ in }) throws -> Outcome {
     try runSessions()
     shutDown()
     settle()
+    tamper(book)
     judge()
     var outcome = Outcome()
     outcome.violations = network.violations
@@ -236,11 +261,12 @@ package final class World {
         network.jump(jump.by)
         deadline += jump.by
       }
-      if let at = plan.shutdownAt, network.now >= begin + at, !isShutDown {
+      if isAskedToShutDown || (plan.shutdownAt.map { network.now >= begin + $0 } ?? false), !isShutDown {
         network.counts.add(.shutdown)
         shutDown()
       }
-      if areSessionsOver { return }
+      if let struckAt, endedAfter == nil, areGatewaysQuiet { endedAfter = network.now - struckAt }
+      if areSessionsOver { return rest() }
       guard network.now < deadline, step() else { break }
     }
     network.violate(
@@ -248,8 +274,17 @@ package final class World {
         + "clients \(book.sessions.filter { !$0.isOver }.map(\.number)), gateways \(hosts.map { sample($0) })")
   }
 
-  private var areSessionsOver: Bool {
-    book.sessions.allSatisfy(\.isOver) && hosts.allSatisfy { !$0.isGateway || sample($0) == 0 }
+  private var areSessionsOver: Bool { book.sessions.allSatisfy(\.isOver) && areGatewaysQuiet }
+
+  private var areGatewaysQuiet: Bool {
+    hosts.allSatisfy { !$0.isGateway || sample($0) == 0 } && !links.contains { $0.kind == .database && $0.isDialled }
+  }
+
+  /// Half of the worlds are shut down as soon as the sessions are over, half after a pause.
+  private func rest() {
+    guard network.happens(500) else { return }
+    let end = network.now + 1_000
+    while network.now < end, step() {}
   }
 
   private func sample(_ host: Host) -> Int { ReactorSample(host.reactor)?.clients ?? 0 }
@@ -294,6 +329,9 @@ package final class World {
     for host in hosts where host.isGateway { host.reactor.sayGoodbye() }
   }
 
+  /// Shuts down before the next turn; for who stands within one.
+  package func shutDownSoon() { isAskedToShutDown = true }
+
   /// Lets goodbyes, reports and whatever else is under way come to an end.
   private func settle() {
     let end = network.now + 70_000
@@ -318,6 +356,6 @@ package final class World {
       let count = network.openSockets(of: number)
       if count > 0 { network.violate("\(count) sockets of host \(number) are left") }
     }
-    Verdict(network, book, plan, wasShutDown: plan.shutdownAt != nil).judge()
+    Verdict(network, book, plan).judge()
   }
 }

@@ -21,6 +21,8 @@ package struct WorldPlan: Sendable {
   package var conducts: [DatabaseConduct] = [DatabaseConduct()]
   /// What befalls connections, in the order of their dialling; `nil` for none.
   package var cuts: [Int: Link.Cut] = [:]
+  /// Where receives of a connection stop short.
+  package var splits: [Int: (direction: Int, offset: Int)] = [:]
   /// Faults that slow a connection down.
   package var drags: [Int: Fault] = [:]
   /// Nothing in this plan may keep a session from being completed.
@@ -60,7 +62,9 @@ extension WorldPlan {
     let count = [1, 1, 1, 2, 3][Int.random(in: 0..<5, using: &random)]
     plan.clients = (0..<count).map { _ in plan.drawClient(&random) }
     plan.conducts = (0..<count).map { _ in plan.drawConduct(&random) }
-    if Int.random(in: 0..<4, using: &random) == 0 { plan.idleTimeout = UInt64.random(in: 5_000...60_000, using: &random) }
+    if Int.random(in: 0..<4, using: &random) == 0 {
+      plan.idleTimeout = UInt64.random(in: 5_000...60_000, using: &random)
+    }
     if !plan.isBenign { plan.drawFaults(&random) } else { plan.idleTimeout = nil }
     return plan
   }
@@ -115,7 +119,8 @@ extension WorldPlan {
     if oneIn(5) { client.abandonAfter = UInt64.random(in: 0...5_000, using: &random) }
     if oneIn(5) {
       let manners: [ClientPlan.Manner] = [
-        .garbage, .startupInTheClear, .noCertificate, .impatient, .breaksProtocol(Int.random(in: 1...3, using: &random)),
+        .garbage, .startupInTheClear, .noCertificate, .impatient,
+        .breaksProtocol(Int.random(in: 1...3, using: &random)),
         .stopsInMessage, .silent,
       ]
       client.manner = manners[Int.random(in: 0..<manners.count, using: &random)]
@@ -163,7 +168,7 @@ extension WorldPlan {
   private mutating func drawFaults(_ random: inout SeededGenerator) {
     func oneIn(_ count: Int) -> Bool { Int.random(in: 0..<count, using: &random) == 0 }
     for link in 0..<(topology == .direct(reactors: 1) ? 4 : 16) {
-      if oneIn(4) {
+      if oneIn(6) {
         let limits = [200, 2_000, 6_000, 6_000, 100_000]
         let limit = limits[Int.random(in: 0..<limits.count, using: &random)]
         let faults: [Fault] = [.reset, .reset, .end, .blackHole, .corruption]
@@ -179,7 +184,10 @@ extension WorldPlan {
     if oneIn(6) { mailboxCapacity = Int.random(in: 0...2, using: &random) }
     if oneIn(5) {
       jumps = (0..<Int.random(in: 1...3, using: &random)).map { _ in
-        (UInt64.random(in: 0...6_000, using: &random), [1_000, 20_000, 3_600_000][Int.random(in: 0..<3, using: &random)])
+        (
+          UInt64.random(in: 0...6_000, using: &random),
+          [1_000, 20_000, 3_600_000][Int.random(in: 0..<3, using: &random)]
+        )
       }
       jumps.sort { $0.at < $1.at }
     }
