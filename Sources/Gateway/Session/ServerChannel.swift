@@ -178,7 +178,7 @@ final class ServerChannel: ServerLeg {
     }
     phase = .handshake
     expectAnswer()
-    secureAsClient(grant.tls, serverName: grant.serverName)
+    secureAsClient(grant.tls, serverName: grant.serverName, resumingWith: address)
   }
 
   override func secured() {
@@ -328,6 +328,13 @@ final class ServerChannel: ServerLeg {
   }
 
   private func fail(_ error: WireError, rejectedPassword: Bool = false) {
+    if phase == .handshake, isResumingSession, let client {
+      // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
+      phase = .over
+      self.client = nil
+      close()
+      return Self.dial(grant, [address] + remaining, startup: startup, client: client, earlier: error.message)
+    }
     let client = self.client
     phase = .over
     self.client = nil
