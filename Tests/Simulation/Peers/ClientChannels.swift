@@ -78,7 +78,7 @@ final class SimulatedClient: TLSChannel {
   private var hasSeenCopyOut = false
 
   init(
-    reactor: Reactor, records: RecordBuffer, record: SessionRecord, plan: ClientPlan, identities: Identities,
+    reactor: Reactor, records: TLSWorkspace, record: SessionRecord, plan: ClientPlan, identities: Identities,
     target: SocketAddress
   ) {
     self.record = record
@@ -314,7 +314,7 @@ final class SimulatedCancel: TLSChannel {
 
   static func send(
     _ key: (UInt32, [UInt8]), _ plan: ClientPlan, _ identities: Identities, to target: SocketAddress, reactor: Reactor,
-    records: RecordBuffer
+    records: TLSWorkspace
   ) {
     let channel = SimulatedCancel(reactor: reactor, records: records, key: key, plan: plan, identities: identities)
     guard let descriptor = try? reactor.sockets.open(target.family),
@@ -325,7 +325,7 @@ final class SimulatedCancel: TLSChannel {
   }
 
   private init(
-    reactor: Reactor, records: RecordBuffer, key: (UInt32, [UInt8]), plan: ClientPlan, identities: Identities
+    reactor: Reactor, records: TLSWorkspace, key: (UInt32, [UInt8]), plan: ClientPlan, identities: Identities
   ) {
     self.key = key
     self.plan = plan

@@ -68,7 +68,7 @@ final class DatabaseChannel: TLSChannel {
   private var outgoing: [UInt8] = []
   private var isWriting = false
 
-  init(reactor: Reactor, records: RecordBuffer, book: Book, conduct: DatabaseConduct, context: ServerTLSContext) {
+  init(reactor: Reactor, records: TLSWorkspace, book: Book, conduct: DatabaseConduct, context: ServerTLSContext) {
     self.book = book
     self.conduct = conduct
     self.context = context

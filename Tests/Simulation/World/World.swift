@@ -49,7 +49,7 @@ package final class World {
   private let identities: Identities
   private var hosts: [Host] = []
   private var pools: [SimulatedPool] = []
-  private let records = RecordBuffer()
+  private let records = TLSWorkspace()
   private let registry = TunnelRegistry()
   private let gatewayAddress: SocketAddress
   private let databaseAddress: SocketAddress
