@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Simulation
 
 @main struct Simulate: ParsableCommand {
@@ -55,6 +56,7 @@ struct Seeds: ParsableCommand {
       print(
         "seed \(seed) fails (trace \(String(outcome.hash, radix: 16))); make simulate SEEDS=1 FROM=\(seed) replays it")
       for violation in outcome.violations { print("  \(violation)") }
+      fflush(nil)
       if totals.failed >= failures { break }
     }
     report(totals, begin.duration(to: .now))
