@@ -27,7 +27,7 @@ package enum Golden: String, CaseIterable, Sendable {
     var plan = WorldPlan(seed: 1)
     var client = ClientPlan()
     client.requests = requests
-    client.cancelAfter = 100
+    client.cancelAfter = 2_000
     plan.clients = [client]
     return plan
   }
