@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo bench bench-check bench-prerequisites fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix simulate-every-byte bench bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 prerequisites: ## Install what building and testing need (Debian 12)
 	@Tests/install-prerequisites.sh
@@ -26,6 +26,18 @@ end-to-end: build
 sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitizer
 	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --no-parallel --sanitize=address --scratch-path .build-asan
 	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races-of-others.supp swift test --no-parallel --sanitize=thread --scratch-path .build-tsan
+
+simulation:
+	swift build -c release --static-swift-stdlib --product simulate
+
+simulate: simulation ## Whole sessions on a simulated kernel and clock: SEEDS=N FROM=K
+	.build/release/simulate --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1)
+
+simulate-matrix: simulation ## Faults of each link in each phase, in simulated time
+	.build/release/simulate matrix
+
+simulate-every-byte: simulation ## Golden conversations cut and broken off at every byte
+	.build/release/simulate every-byte
 
 fuzz: prerequisites ## Fuzz every parser for SECONDS each, or for RUNS inputs each
 	SALLYPORT_FUZZ=1 swift build -c release --scratch-path .build-fuzz --product fuzz

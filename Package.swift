@@ -141,7 +141,17 @@ let package = Package(
     .executableTarget(name: "RecordCost", dependencies: ["Secrets", "TLS"], path: "perf/RecordCost"),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
-    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
+    // Whole sessions in virtual time: docs/decisions/060-simulation.md.
+    .target(
+      name: "Simulation",
+      dependencies: [
+        "Gateway", "PostgresWire", "Reactor", "Secrets", "TLS", "TLSTransport", "TestSupport", asn1, crypto, logging,
+        x509,
+      ], path: "Tests/Simulation"),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/Simulate", linkerSettings: linker),
+    .testTarget(name: "SimulationTests", dependencies: ["Reactor", "Simulation"]),
+    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "Simulation", "TestSupport"]),
     .testTarget(name: "TLSTests", dependencies: ["CPlatform", "PKI", "Secrets", "TLS", "TLSTransport", "TestSupport"]),
     .testTarget(name: "GatewayTests", dependencies: ["Gateway", "PKI", "PostgresWire", "Reactor", "Secrets", "TLS"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),

@@ -17,7 +17,7 @@ final class CancelChannel: TLSChannel {
   static func send(_ key: LoginCollector.BackendKey, grant: SessionGrant, address: SocketAddress, worker: Worker) {
     let channel = CancelChannel(key, grant: grant, address: address, worker: worker)
     // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
-    guard let descriptor = try? Sockets.open(address.family),
+    guard let descriptor = try? worker.reactor.sockets.open(address.family),
       (try? worker.reactor.add(channel, descriptor: descriptor)) != nil
     else { return }
     _ = channel.reactor.startTimer(for: channel, tag: 1, after: deadline)

@@ -60,9 +60,9 @@ final class ServerChannel: ServerLeg {
     }
     let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
     do {
-      let descriptor = try Sockets.open(address.family)
+      let descriptor = try server.reactor.sockets.open(address.family)
       try client.worker.reactor.add(server, descriptor: descriptor)
-      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+      if address.family != AF_UNIX { try server.reactor.sockets.tuneForSession(descriptor) }
     } catch {
       server.client = nil
       server.close()
@@ -278,9 +278,10 @@ final class ServerChannel: ServerLeg {
 
   // MARK: Ends
 
-  /// The client's channel says goodbye for both: closing here first would take its last word away.
+  /// The client's channel says goodbye for both: closing here first would take its last word away. So would closing
+  /// while the last word of a client that has gone is still on its way out.
   override func reactorStopping() {
-    if client == nil { close() }
+    if client == nil, queuedBytes == 0 { close() }
   }
 
   override func drained() { client?.resumeReceiving() }
