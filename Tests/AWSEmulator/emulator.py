@@ -42,9 +42,9 @@ class World:
     """Principals, roles and workgroups, and the sessions handed out so far."""
 
     @staticmethod
-    def workgroup_arn(name):
+    def workgroup_arn(name, region="us-east-1", account="123456789012"):
         """It ends in an ID that the name does not tell."""
-        return f"arn:aws:redshift-serverless:us-east-1:123456789012:workgroup/{uuid.uuid5(uuid.NAMESPACE_DNS, str(name))}"
+        return f"arn:aws:redshift-serverless:{region}:{account}:workgroup/{uuid.uuid5(uuid.NAMESPACE_DNS, str(name))}"
 
     def __init__(self, description, postgres):
         self.roles = description["roles"]
@@ -325,7 +325,7 @@ class Handler(SourceEndpoints, ClusterEndpoints, InventoryEndpoints, http.server
     def get_credentials(self, call, caller):
         self.permit(
             caller, "redshift-serverless:GetCredentials",
-            f"arn:aws:redshift-serverless:{self.region}:{self.account(caller)}:workgroup/{call.get('workgroupName')}")
+            self.world.workgroup_arn(call.get("workgroupName"), self.region, self.account(caller)))
         if call.get("workgroupName") not in self.world.workgroups and not self.world.inventory.find(
                 "workgroup", self.account(caller), self.region, call.get("workgroupName")):
             raise Refusal(400, "ResourceNotFoundException", f"Workgroup {call.get('workgroupName')} not found")

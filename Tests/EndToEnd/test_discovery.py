@@ -168,7 +168,7 @@ def test_another_account_is_reached_through_a_role(aws):
     # Without it AWS refuses: what was found stays, and the log says what to mend.
     aws.look_for(f"{{types: [redshift-serverless], regions: [us-east-1], assume_role_arn: '{SCOUT}', external_id: wrong}}")
     wait_until(lambda: "trust policy" in failures(aws)[-1], "the refusal in the log", seconds=20)
-    assert f"us-east-1 as {SCOUT} failed; the 0 known there stay: AccessDenied" in failures(aws)[-1]
+    assert f"us-east-1 as {SCOUT} failed; the 0 known there stay: {SCOUT}: AccessDenied" in failures(aws)[-1]
 
 
 def test_tags_choose(aws):
