@@ -55,7 +55,11 @@ final class ClientChannel: ClientLeg {
     if stage == .greeting, pending.isEmpty, bytes.first == Self.tlsHandshakeRecord, !hasAskedForTLS {
       return secureAsServer(worker.settings.directTLS, requiresALPN: true, first: bytes)
     }
-    guard pending.count + bytes.count <= StartupPacket.maximumLength else { return reject() }
+    guard pending.count + bytes.count <= StartupPacket.maximumLength else {
+      guard stage == .startup else { return reject() }
+      return refuse(
+        WireError(.protocolViolation, "the startup packet is longer than \(StartupPacket.maximumLength) bytes"))
+    }
     pending.append(contentsOf: bytes)
     do {
       guard let (request, consumed) = try StartupPacket.parse(pending) else { return }
