@@ -379,7 +379,7 @@ def unharmed(request, witness):
         yield
         return
     cluster, database = request.getfixturevalue("cluster"), request.getfixturevalue("redshift")
-    with witness.watching(cluster, database):
+    with witness.watching(cluster, database, request.node):
         yield
 
 
