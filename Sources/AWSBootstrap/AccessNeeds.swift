@@ -1,10 +1,5 @@
 import AWS
-
-/// A kind of database that AWS runs.
-public enum DatabaseType: String, CaseIterable, Sendable {
-  case redshift
-  case redshiftServerless = "redshift-serverless"
-}
+import ControlAPI
 
 /// Something of the configuration that is reached through AWS.
 public struct AccessNeed: Sendable {

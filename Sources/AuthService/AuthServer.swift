@@ -24,6 +24,7 @@ public final class AuthServer: Sendable {
   private let gate: PasswordGate
   let joinGate = JoinGate()
   let changes: ChangeFeed
+  let decisions: DecisionCache
   /// Databases as they were read last.
   let records = RecordCache()
   /// Hashes of the tokens of the configuration, and the services each is for.
@@ -55,7 +56,13 @@ public final class AuthServer: Sendable {
     gate = PasswordGate(exempt: exemptSources)
     let changes = ChangeFeed()
     self.changes = changes
-    state = try ClusterState(dataDirectory: dataDirectory, storage: storage) { changes.announce() }
+    let isShared = if case .sqlite = storage { false } else { true }
+    let decisions = DecisionCache(isUsed: !isShared)
+    self.decisions = decisions
+    state = try ClusterState(dataDirectory: dataDirectory, storage: storage) {
+      decisions.forget()
+      changes.announce()
+    }
     self.staticTokens = Dictionary(staticTokens.map { (OneTimeSecret.hash($0.token), $0.services) }) { $0.union($1) }
     self.hostCertificateLifetime = hostCertificateLifetime
     sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
@@ -128,10 +135,12 @@ public final class AuthServer: Sendable {
         name: "local-admin", spec: .init(allow: .init(rules: [.init(resources: ["*"], verbs: ["*"])])))
       return AccessChecker(roles: [everything], traits: [:])
     }
-    guard let user = try user(identity.username) else {
-      throw AuthError.unauthenticated("the user no longer exists")
+    let name = identity.username
+    let known = try decisions.subject(name) {
+      try user(name).map { DecisionCache.Subject(roles: $0.roles, traits: $0.traits) }
     }
-    try refuseLocked(user: user.name, roles: identity.roles)
+    guard let user = known else { throw AuthError.unauthenticated("the user no longer exists") }
+    try refuseLocked(user: name, roles: identity.roles)
     let names = Set(identity.roles).intersection(user.roles)
     return AccessChecker(roles: try roles(named: names), traits: user.traits)
   }

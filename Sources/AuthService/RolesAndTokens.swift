@@ -17,9 +17,11 @@ extension AuthServer {
 
   /// Those of `names` that exist. Other roles are not even read: one that cannot be is the concern of its holders only.
   func roles(named names: Set<String>) throws -> [Role] {
-    try state.database.read { database in
-      try names.sorted().compactMap { name in
-        try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(Self.role)
+    try names.sorted().compactMap { name in
+      try decisions.role(name) {
+        try state.database.read { database in
+          try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(Self.role)
+        }
       }
     }
   }

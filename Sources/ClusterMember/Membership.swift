@@ -187,7 +187,7 @@ public final class Membership: Sendable {
       trustedCAPEMs: authorities.hostPEMs)
   }
 
-  private static func fetch(
+  static func fetch(
     _ server: String, _ credentials: HostCredentials, _ authorities: AuthorityCertificates, after revision: Int64,
     wait: Int
   ) async throws -> ClusterSnapshot {

@@ -6,6 +6,7 @@ import ConfigurationFile
 import ControlAPI
 import DatabaseService
 import Diagnostics
+import Discovery
 import Foundation
 import Gateway
 import Logging
@@ -19,6 +20,8 @@ import TextForms
 /// The services of one process, put together: any of auth, proxy and db.
 struct Cluster {
   private let configuration: TeleportConfiguration
+  /// What the Database Service looks for in AWS.
+  private let looking: AWSDiscovery.Settings
   private let authorities = AuthorityCache()
   private let logger = Logger(label: "teleport")
 
@@ -27,6 +30,7 @@ struct Cluster {
       throw ConfigurationError("no service is enabled; enable auth_service, proxy_service or db_service")
     }
     self.configuration = configuration
+    looking = try .ofDatabaseService(configuration)
     try checkLength(of: configuration.dataDirectory)
   }
 
@@ -46,6 +50,7 @@ struct Cluster {
     let auth = try makeAuth(audit)
     let side: any ClusterSide = try await makeSide(auth)
     let catalog = DatabaseCatalog(try .init(configuration))
+    let discovery = configuration.isDatabaseEnabled ? AWSDiscovery(looking) : nil
     _ = catalog.use(try side.databases)
     let queries = queryAuditor(audit)
     let authorizer = databaseAuthorizer(catalog, side, audit, queries)
@@ -72,17 +77,18 @@ struct Cluster {
         APIServer(
           auth: auth, peers: peers, knowledge: .ofDatabaseService, socketPath: configuration.socketPath)
       }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port,
-      catalog: catalog,
+      catalog: catalog, discovery: discovery,
       shipping: try (side as? Membership).map { (member: $0, outbox: try AuditOutbox(path: audit.path)) })
     try await services.report()
     try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
       await lifecycle.supervise(running, configuration) { current in
         let (next, needsRestart) = current.reloaded(with: try load())
-        _ = try Cluster(next)
+        let looking = try Cluster(next).looking
         let databases = try DatabaseCatalog.Configured(next)
         running.use(try port.use(next))
         catalog.use(databases)
         Task {
+          await discovery?.use(looking)
           do {
             try await services.report()
           } catch {

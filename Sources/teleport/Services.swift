@@ -5,6 +5,7 @@ import ConfigurationFile
 import ControlAPI
 import DatabaseService
 import Diagnostics
+import Discovery
 import Foundation
 import Gateway
 import Logging
@@ -25,6 +26,8 @@ struct Services: Sendable {
   /// On a host whose Auth Service is elsewhere: what brings the audit log there.
   let shipping: (member: Membership, outbox: AuditOutbox)?
   let catalog: DatabaseCatalog
+  /// Looks for databases to serve.
+  let discovery: AWSDiscovery?
 
   /// Seconds for the audit records of the last moments, once all else has stopped.
   private static let shippingLimit = 3.0
@@ -35,7 +38,7 @@ struct Services: Sendable {
   init(
     configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
     diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port,
-    catalog: DatabaseCatalog, shipping: (member: Membership, outbox: AuditOutbox)?
+    catalog: DatabaseCatalog, discovery: AWSDiscovery?, shipping: (member: Membership, outbox: AuditOutbox)?
   ) {
     self.configuration = configuration
     self.side = side
@@ -46,6 +49,7 @@ struct Services: Sendable {
     self.contexts = contexts
     self.port = port
     self.catalog = catalog
+    self.discovery = discovery
     self.shipping = shipping
     administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
   }
@@ -114,6 +118,7 @@ struct Services: Sendable {
           }
         }
       }
+      if let discovery { group.addTask { try await serve(whatIsFoundBy: discovery) } }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {

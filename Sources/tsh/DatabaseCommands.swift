@@ -2,6 +2,7 @@ import ArgumentParser
 import ControlAPI
 import ControlClient
 import Foundation
+import TextForms
 
 /// `tsh db ...`.
 struct Database: AsyncParsableCommand {
@@ -149,7 +150,7 @@ struct Env: AsyncParsableCommand {
       let environment = try DatabaseAccess.session(name, try common.profile()).environment
       guard format == .text else { return print(try Terminal.formatted(environment, format)) }
       for (key, value) in environment.sorted(by: { $0.key < $1.key }) {
-        print("export \(key)='\(value.replacing("'", with: "'\\''"))'")
+        print("export \(key)=\(ShellWord.quoted(value))")
       }
     }
   }

@@ -79,7 +79,11 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
-        self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
+        # What AWS has at the start, and further names for the database's certificate.
+        self.world, self.names = "world.json", []
+        self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
+        # Further lines of section teleport, indented by two.
+        self.settings = ""
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -99,7 +103,9 @@ class Cluster:
     def start(self):
         script = ROOT / "Tests/EndToEnd/postgres.sh"
         connections = os.environ.get("SALLYPORT_MAX_CONNECTIONS", "300")
-        subprocess.run([script, "start", self.pg, str(self.pg_port), connections], check=True)
+        subprocess.run(
+            [script, "start", self.pg, str(self.pg_port), connections], check=True,
+            env=dict(os.environ, MORE_NAMES=",".join(self.names)))
         self.start_emulator()
         self.start_cluster()
 
@@ -125,7 +131,7 @@ class Cluster:
     def start_emulator(self):
         self.emulator = subprocess.Popen(
             [ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/emulator.py", "--port", str(self.aws_port), "--world",
-             ROOT / "Tests/AWSEmulator/world.json", "--postgres",
+             ROOT / "Tests/AWSEmulator" / self.world, "--postgres",
              f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev"],
             stderr=open(self.directory / "aws.log", "a"))
         wait_until(lambda: port_is_open(self.aws_port), "emulator")
@@ -138,6 +144,7 @@ teleport:
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
   reactor: {self.reactor}
+{self.settings}
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:

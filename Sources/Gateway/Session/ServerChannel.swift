@@ -53,17 +53,16 @@ final class ServerChannel: ServerLeg {
     earlier: String?
   ) {
     guard let address = addresses.first else {
-      return client.serverFailed(
-        WireError(
-          .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
-          hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'."),
-        rejectedPassword: false)
+      let error = WireError(
+        .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
+        hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'.")
+      return client.serverFailed(error.at(.connection, session: grant.sessionID), rejectedPassword: false)
     }
     let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
     do {
-      let descriptor = try Sockets.open(address.family)
+      let descriptor = try server.reactor.sockets.open(address.family)
       try client.worker.reactor.add(server, descriptor: descriptor)
-      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+      if address.family != AF_UNIX { try server.reactor.sockets.tuneForSession(descriptor) }
     } catch {
       server.client = nil
       server.close()
@@ -178,7 +177,7 @@ final class ServerChannel: ServerLeg {
     }
     phase = .handshake
     expectAnswer()
-    secureAsClient(grant.tls, serverName: grant.serverName)
+    secureAsClient(grant.tls, serverName: grant.serverName, resumingWith: address)
   }
 
   override func secured() {
@@ -202,7 +201,7 @@ final class ServerChannel: ServerLeg {
         try phase == .authentication ? authenticate(message) : settle(message)
       }
     } catch let failure as AuthenticationFailure {
-      fail(failure.wireError, rejectedPassword: failure.isPasswordRejected)
+      fail(failure.wireError(user: grant.user), rejectedPassword: failure.isPasswordRejected)
     } catch let error as WireError {
       fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
     } catch {
@@ -238,7 +237,7 @@ final class ServerChannel: ServerLeg {
       perform(step)
       expectAnswer()
     } catch {
-      fail(error.wireError)
+      fail(error.wireError(user: grant.user))
     }
   }
 
@@ -279,9 +278,10 @@ final class ServerChannel: ServerLeg {
 
   // MARK: Ends
 
-  /// The client's channel says goodbye for both: closing here first would take its last word away.
+  /// The client's channel says goodbye for both: closing here first would take its last word away. So would closing
+  /// while the last word of a client that has gone is still on its way out.
   override func reactorStopping() {
-    if client == nil { close() }
+    if client == nil, queuedBytes == 0 { close() }
   }
 
   override func drained() { client?.resumeReceiving() }
@@ -327,11 +327,29 @@ final class ServerChannel: ServerLeg {
   }
 
   private func fail(_ error: WireError, rejectedPassword: Bool = false) {
+    if phase == .handshake, let client, giveUpResumption() {
+      // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
+      phase = .over
+      self.client = nil
+      close()
+      return Self.dial(grant, [address] + remaining, startup: startup, client: client, earlier: error.message)
+    }
     let client = self.client
+    let error = link.map { error.at($0, session: grant.sessionID) } ?? error
     phase = .over
     self.client = nil
     finish()
     client?.serverFailed(error, rejectedPassword: rejectedPassword)
+  }
+
+  /// What a failure in this phase is a failure of; `nil`: none of the database's.
+  private var link: LoginLink? {
+    switch phase {
+    case .connecting: .connection
+    case .tlsAnswer, .handshake: .tls
+    case .authentication, .settling: .authentication
+    case .recording, .relay, .over: nil
+    }
   }
 
   private func end(saying error: WireError?) {
