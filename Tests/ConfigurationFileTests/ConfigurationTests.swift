@@ -75,7 +75,8 @@ struct ConfigurationTests {
     ("db_servce: {}", "t.yaml:1: unknown key 'db_servce' (did you mean 'db_service'?)"),
     ("teleport: {data_dir: relative}", "must be an absolute path"), ("version: v9", "must be v1, v2 or v3"),
     ("auth_service: {enabled: maybe}", "must be yes or no"), ("auth_service: [1]", "must be a mapping"),
-    ("a: &x 1\nb: *x", "anchors and aliases are not accepted"), ("teleport: {data_dir: /a, data_dir: /b}", "t.yaml"),
+    ("a: &x 1\nb: *x", "anchors and aliases are not accepted"), ("teleport: !x {}", "tags such as !x are not accepted"),
+    ("teleport: {data_dir: /a, data_dir: /b}", "t.yaml"),
     (
       "db_service: {databases: [{name: ../x, protocol: postgres, uri: 'h:1'}]}",
       "'name' is missing or has other characters"

@@ -16,6 +16,8 @@ import urllib.request
 import psycopg
 import pytest
 
+from bad_inputs.unharmed import Witness, is_listed
+
 # Whoever starts the suite in the background has these ignored, and all that it starts would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -363,7 +365,43 @@ def redshift(cluster):
 
 
 @pytest.fixture(autouse=True)
-def no_faults(request):
+def no_faults(request, unharmed):
     yield
     if "cluster" in request.fixturenames:
         request.getfixturevalue("cluster").faults()
+
+
+# Bad inputs: what is thrown at the shared cluster, and the count of it at the end
+
+@pytest.fixture(scope="module")
+def witness():
+    witness = Witness()
+    yield witness
+    witness.close()
+
+
+@pytest.fixture(autouse=True)
+def unharmed(request, witness):
+    if not is_listed(request.node) or "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster, database = request.getfixturevalue("cluster"), request.getfixturevalue("redshift")
+    with witness.watching(cluster, database, request.node):
+        yield
+
+
+LISTED = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(config, items):
+    config.stash[LISTED] = {item.nodeid for item in items if is_listed(item)}
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    listed = config.stash.get(LISTED, set())
+    outcomes = {outcome: {report.nodeid for report in terminalreporter.stats.get(outcome, [])} & listed
+                for outcome in ("passed", "failed", "error")}
+    failed = outcomes["failed"] | outcomes["error"]
+    tried = outcomes["passed"] | failed
+    if tried:
+        terminalreporter.write_line(f"bad inputs: tried {len(tried)}, passed {len(tried - failed)}")

@@ -32,7 +32,11 @@ struct ClientOpening {
 
   mutating func take(_ bytes: UnsafeRawBufferPointer) -> Step {
     if !isSecured, pending.isEmpty, bytes.first == Self.tlsHandshakeRecord, !hasAskedForTLS { return .directTLS }
-    guard pending.count + bytes.count <= StartupPacket.maximumLength else { return .reject }
+    guard pending.count + bytes.count <= StartupPacket.maximumLength else {
+      let error = WireError(
+        .protocolViolation, "the startup packet is longer than \(StartupPacket.maximumLength) bytes")
+      return isSecured ? .refuse(error) : .reject
+    }
     pending.append(contentsOf: bytes)
     do throws(WireError) {
       guard let (request, consumed) = try StartupPacket.parse(pending) else { return .wait }
