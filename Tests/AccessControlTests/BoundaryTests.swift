@@ -22,6 +22,9 @@ struct BoundaryTests {
     #expect(!isExpression("a{3,2}"))
     // Repetitions of nothing take time alone: 16 × 2048 steps of it.
     #expect(isExpression("(){1000}"))
+    // Two letters, a fork before the first and a jump behind it.
+    #expect(isExpression("(a|b){511}"))
+    #expect(!isExpression("(a|b){512}"))
     #expect(isExpression("((){1000}){32}"))
     #expect(!isExpression("((){1000}){33}"))
   }
@@ -55,11 +58,14 @@ struct BoundaryTests {
     #expect(set.ranges.first == 0x61...0x64)
     #expect(set.ranges.count == mixed.count + 1)
     #expect(zip(set.ranges, set.ranges.dropFirst()).allSatisfy { $0.upperBound < $1.lowerBound })
-    for (offset, letter) in letters.enumerated() {
-      #expect(set.contains(letter) == (offset % 2 == 0))
-      #expect(set.negated.contains(letter) != set.contains(letter))
+    let others = set.negated
+    let isRight = letters.enumerated().allSatisfy { offset, letter in
+      set.contains(letter) == (offset % 2 == 0) && others.contains(letter) != set.contains(letter)
     }
-    #expect(set.negated.negated.ranges == set.ranges)
+    #expect(isRight)
+    #expect(others.negated.ranges == set.ranges)
+    #expect(ScalarSet(ranges: [1...3, 3...5, 7...8]).ranges == [1...5, 7...8])
+    #expect(ScalarSet(ranges: [0...0x10_fffe]).negated.ranges == [0x10_ffff...0x10_ffff])
     #expect(ScalarSet(ranges: []).negated.ranges == [0...0x10_ffff])
     #expect(ScalarSet(ranges: [0...0x10_ffff]).negated.ranges.isEmpty)
     #expect(ScalarSet(ranges: [0...5, 0x10_fffe...0x10_ffff]).negated.ranges == [6...0x10_fffd])
@@ -93,6 +99,7 @@ struct BoundaryTests {
       ("\\B-\\B", "-", true), ("\\b-", "-", false), ("a\\bb", "ab", false), ("(^|x)a", "a", true),
       ("a($|x)", "a", true),
       ("x^", "x", false), ("$x", "x", false), ("a(|b)c", "ac", true), ("(a|b|c)", "c", true), ("(a|b|)", "", true),
+      ("[a-a]", "a", true), ("[a-a]", "b", false),
     ] {
       #expect(try RegularExpression(pattern).matchesWhole(subject) == expected, "\(pattern) \(subject)")
     }
@@ -204,7 +211,9 @@ struct SpellingTests {
     let long = String(repeating: "a", count: 64)
     // Beyond 64 bytes nothing is looked at: both are as near, and the first counts.
     #expect(Spelling.nearest(to: long + "x", among: [long + "y", long + "x"]) == long + "y")
+    #expect(Spelling.nearest(to: long, among: [long + "x", long]) == long + "x")
     let shorter = String(long.dropLast())
+    #expect(Spelling.nearest(to: long + "x", among: [shorter + "x", long]) == long)
     #expect(Spelling.nearest(to: shorter + "x", among: [shorter + "y", shorter + "x"]) == shorter + "x")
   }
 }

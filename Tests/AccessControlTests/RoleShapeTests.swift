@@ -193,6 +193,20 @@ struct LockShapeTests {
     #expect(lock.isOver(at: end + 1))
   }
 
+  /// A lock on a host alone shuts the host out; one that names more, what goes on there.
+  @Test func hostsAreShutOutByLocksOnThemAlone() {
+    func hits(_ target: Lock.Target, left: TimeInterval = 60) -> Bool {
+      Lock(name: "l", spec: .init(target: target, expires: Date() + left)).hits(host: "h")
+    }
+    #expect(hits(.init(serverID: "h")))
+    #expect(!hits(.init(serverID: "h"), left: -60))
+    #expect(!hits(.init(serverID: "i")))
+    for target in [
+      Lock.Target(user: "u", serverID: "h"), .init(role: "r", serverID: "h"), .init(db: "d", serverID: "h"),
+      .init(session: "s", serverID: "h"), .init(user: "u"),
+    ] { #expect(!hits(target)) }
+  }
+
   @Test func messagesHaveALength() {
     func spec(_ count: Int) -> Lock.Spec {
       .init(target: .init(user: "u"), message: String(repeating: "m", count: count))

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Spoils Sources/AccessControl in one place after the other and sees whether its tests notice.
 
-usage: mutate.py [--work=FOLDER] [--only=FILE[:LINE]] [--list]
+usage: mutate.py [--work=FOLDER] [--jobs=N] [--only=FILE[:LINE]] [--list]
 
 The module is a library of its own here, which the tests load: of a mutant one file is compiled anew and the library
 linked, in a second or two. A mutant that does not compile is none. Exit code 1 if fewer than 90 % are killed.
 Survivors that mean the same as the original stand in equivalents.txt, each with the reason.
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
+import queue
+import random
 import re
 import resource
 import shutil
@@ -148,6 +151,12 @@ class Bench:
                   "-L", self.work, "-lAccessControl", "-lTestSupport", "-o", self.work / "tests", entry,
                   *sorted((ROOT / "Tests/AccessControlTests").glob("*.swift")))
 
+    def copy(self, number):
+        """Another bench of the same, to work beside this one."""
+        other = Bench(self.work / f"job{number}")
+        shutil.copytree(self.work, other.work, ignore=shutil.ignore_patterns("job*"))
+        return other
+
     def object(self, source):
         return self.work / (pathlib.Path(source).stem + ".o")
 
@@ -190,6 +199,7 @@ def equivalents():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / ".build-mutation")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default="")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
@@ -209,19 +219,35 @@ def main():
     passed, log = bench.tests()
     if not passed:
         sys.exit("the tests fail without any mutation:\n" + log[-3000:])
+    benches = queue.SimpleQueue()
+    for number in range(options.jobs):
+        benches.put(bench.copy(number))
+
+    def judge(source, mutated):
+        own = benches.get()
+        try:
+            return own.judge(source, mutated)
+        finally:
+            benches.put(own)
+
     known = equivalents()
     counts = {"killed": 0, "survived": 0, "equivalent": 0, "does not compile": 0}
-    for source, line, name, mutated, code in chosen:
-        key = f"{source.name}: {code}: {name}"
-        if key in known:
-            counts["equivalent"] += 1
-            continue
-        noticed = bench.judge(source, mutated)
-        outcome = "does not compile" if noticed is None else "killed" if noticed else "survived"
-        counts[outcome] += 1
-        if noticed is not None:
-            print(f"{outcome}\t{source.name}:{line}\t{key}", flush=True)
-    bench.link()
+    # In any order: what is there of a run that was cut short is a fair sample.
+    random.Random(1).shuffle(chosen)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        running = {}
+        for source, line, name, mutated, code in chosen:
+            key = f"{source.name}: {code}: {name}"
+            if key in known:
+                counts["equivalent"] += 1
+            else:
+                running[pool.submit(judge, source, mutated)] = f"{source.name}:{line}\t{key}"
+        for result in concurrent.futures.as_completed(running):
+            noticed, what = result.result(), running[result]
+            outcome = "does not compile" if noticed is None else "killed" if noticed else "survived"
+            counts[outcome] += 1
+            if noticed is not None:
+                print(f"{outcome}\t{what}", flush=True)
     judged = counts["killed"] + counts["survived"]
     share = counts["killed"] / judged if judged else 0
     print(f"{judged} mutants: {counts['killed']} killed ({share:.1%}), {counts['survived']} survived; "
