@@ -303,7 +303,10 @@ final class ServerChannel: ServerLeg {
       end(saying: WireError(.connectionFailure, "the connection to the database was lost: \(SystemError.text(errno))"))
     case .connecting: tryNext(SystemError.text(errno))
     case .over: close()
-    default: fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+    default:
+      fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+      // Nothing can be sent any more: no lingering.
+      close()
     }
   }
 

@@ -40,12 +40,13 @@ package enum FaultMatrix {
 
     /// Virtual seconds from the blow to the end of the session at every gateway.
     ///
-    /// A connection that breaks is noticed at once, and what is queued for the other side has 5 s to leave. One that goes
-    /// silent is noticed by TCP after 60 s, in a login after 10 s. Where bytes merely come late, the session goes on: the
-    /// bound is what its work takes.
+    /// A connection that breaks is noticed at once, a byte that is corrupt when one comes: the sleeping query's answer takes
+    /// 20 s. One that goes silent is noticed by TCP after 60 s, in a login after 10 s. Where bytes merely come late, the
+    /// session goes on: the bound is what its work takes.
     package var bound: UInt64 {
       switch self {
-      case .reset, .end, .corruption: 30
+      case .reset, .end: 1
+      case .corruption: 30
       case .blackHole: 70
       case .latency, .loss, .duplicate: 45
       case .slow: 90
@@ -85,6 +86,8 @@ package enum FaultMatrix {
     plan.isBenign = false
     plan.topology = .tunnel(proxyReactors: 1, agents: 1)
     plan.clients = [client(for: phase)]
+    // Slow enough that the fault finds rows still to come.
+    if phase == .copyOut { (plan.conducts[0].piece, plan.conducts[0].pause) = (1_000, 50) }
     let world = try World(plan, identities)
     var violations: [String] = []
     var isStruck = false

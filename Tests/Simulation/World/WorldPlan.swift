@@ -101,11 +101,14 @@ extension WorldPlan {
     client.user = Int.random(in: 0...1, using: &random)
     client.isDirect = oneIn(3)
     client.start = UInt64.random(in: 0...200, using: &random)
-    client.requests = (0..<Int.random(in: 0...4, using: &random)).map { _ in Self.drawRequest(&random) }
+    let isFast = temper.window >= 65_536 && temper.latency <= 2 && temper.shortRead + temper.shortWrite == 0
+    client.requests = (0..<Int.random(in: 0...4, using: &random)).map { _ in
+      Self.drawRequest(&random, mayBeLarge: !isBenign || isFast)
+    }
     client.ending = [.terminate, .terminate, .closeNotify, .abort][Int.random(in: 0..<4, using: &random)]
     if oneIn(3) { client.thinkTime = UInt64.random(in: 1...3_000, using: &random) }
-    if oneIn(4) { client.readPause = UInt64.random(in: 1...40, using: &random) }
-    if oneIn(4) {
+    if oneIn(4), !isFast || !isBenign { client.readPause = UInt64.random(in: 1...40, using: &random) }
+    if oneIn(4), !isFast || !isBenign {
       client.piece = Int.random(in: 1...400, using: &random)
       client.pause = UInt64.random(in: 1...5, using: &random)
     }
@@ -129,7 +132,8 @@ extension WorldPlan {
     return client
   }
 
-  private static func drawRequest(_ random: inout SeededGenerator) -> Request {
+  /// - Parameter mayBeLarge: where that takes no longer than a certificate lasts.
+  private static func drawRequest(_ random: inout SeededGenerator, mayBeLarge: Bool) -> Request {
     switch Int.random(in: 0..<12, using: &random) {
     case 0...2: .rows(Int.random(in: 0...20, using: &random), size: Int.random(in: 0...200, using: &random))
     case 3: .rows(1, size: Int.random(in: 1...40_000, using: &random))
@@ -139,8 +143,8 @@ extension WorldPlan {
     case 7: .copyOut(Int.random(in: 0...20, using: &random), size: Int.random(in: 0...2_000, using: &random))
     case 8: .pipeline(Int.random(in: 1...5, using: &random))
     case 9: .sleep
-    case 10 where Int.random(in: 0..<8, using: &random) == 0: .copyOut(40, size: 16_000)
-    case 11 where Int.random(in: 0..<8, using: &random) == 0: .copyIn(40, size: 16_000)
+    case 10 where mayBeLarge && Int.random(in: 0..<8, using: &random) == 0: .copyOut(40, size: 16_000)
+    case 11 where mayBeLarge && Int.random(in: 0..<8, using: &random) == 0: .copyIn(40, size: 16_000)
     default: .rows(1, size: 1)
     }
   }
