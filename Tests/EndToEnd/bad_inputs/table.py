@@ -55,7 +55,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "test_limits.py::test_a_loop_of_requests_before_the_startup_ends_at_the_third"),
     ("15", "protocol 3.2, `_pq_.` options; 2.0 and 4.0", "negotiated down to 3.0; 0A000", "test_refusals.py::test_15_protocol_versions"),
     ("16", "direct TLS with, without and with a foreign ALPN", "works; alert no_application_protocol",
-     "test_refusals.py::test_16_direct_tls_needs_a_protocol_of_ours"),
+     "test_refusals.py::test_16_direct_tls_needs_a_protocol_of_ours "
+     "bad_inputs/test_tls.py::test_names_that_clients_ask_for_decide_nothing"),
     ("17", "TLS 1.0 and 1.1, weak ciphers, renegotiation, resumption", "a TLS alert; nothing is resumed",
      "test_refusals.py::test_17_old_tls_versions bad_inputs/test_tls.py::test_17_ciphers_without_forward_secrecy_or_authentication "
      "bad_inputs/test_tls.py::test_17_no_renegotiation_and_no_compression bad_inputs/test_tls.py::test_17_no_session_is_resumed"),
@@ -164,7 +165,7 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("64", "SIGSTOP and SIGCONT; two servers on one directory", "another agent is tried; the second is refused",
      "test_cluster.py::test_a_login_at_an_agent_that_froze_is_tried_at_another test_faults.py::test_two_servers_on_one_directory "
      "bad_inputs/test_state.py::test_64_a_server_that_was_stopped_goes_on"),
-    ("65", "a state file with flipped bits or cut off", "no start, the file is named; never a fresh CA over an old one",
+    ("65", "a state file with flipped bits or cut off", "no start, the file is named, or a start with the authorities that were; never a fresh CA over an old one",
      "bad_inputs/test_state.py::test_65_a_damaged_state_is_never_replaced AuthServerTests.damagedOrReadableStateIsRefused"),
     # The network
     ("66", "resets, ends and silence in each phase", "bounds of 5 to 30 s (decision 014)", "test_servers.py::test_39_sudden_ends "

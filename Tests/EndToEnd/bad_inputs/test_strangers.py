@@ -29,16 +29,20 @@ def throw(cluster, data):
 
 
 def test_03_04_what_strangers_send_costs_no_memory(cluster):
-    """A declared length is never allocated: a thousand of each leave the process as large as a few did."""
+    """A declared length is never allocated, and nothing stays: after some thousands the process does not grow any more."""
     def round_of(count):
         for number in range(count):
             data = STRANGE[number % len(STRANGE)]
             assert throw(cluster, data if data[0] != 0x16 else b"\0" + data) == b""
 
-    round_of(200)
-    lines, before = len(cluster.log.read_text().splitlines()), resident(cluster.teleport.pid)
-    round_of(1000)
-    assert resident(cluster.teleport.pid) - before < 1024, "KiB"
+    lines, sizes = len(cluster.log.read_text().splitlines()), []
+    for _ in range(5):
+        round_of(1000)
+        sizes.append(resident(cluster.teleport.pid))
+    growth = [after - before for before, after in zip(sizes, sizes[1:])]
+    print(f"KiB a thousand: {growth}")
+    # The allocator takes its pages early or late; a byte kept of each would show in every round.
+    assert min(growth) < 256 and sum(growth) < 4096, growth
     assert len(cluster.log.read_text().splitlines()) - lines < 20
 
 
