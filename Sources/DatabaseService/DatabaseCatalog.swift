@@ -106,17 +106,18 @@ public final class DatabaseCatalog: Sendable {
     var next: [String: Dynamic] = [:]
     var isChanged = false
     var complaints = Set<String>()
-    for (resource, origin) in candidates(contents) {
+    for (resource, source) in candidates(contents) {
       let name = resource.name
+      let origin: ServedDatabase.Origin = resource.isDiscovered ? .cloud : .dynamic
       do {
         let matchers = contents.configured.matchers
         let configuration =
-          origin == .cloud
+          source == .cloud
           ? try DatabaseConfiguration(resource) : try DatabaseConfiguration(resource, matchers: matchers)
         guard let configuration else { continue }
         let other = contents.configured.databases[name] == nil ? next[name].map { _ in "the cluster" } : "teleport.yaml"
         if let other {
-          let what = origin == .cloud ? "the database '\(name)' found in AWS" : "db/\(name)"
+          let what = source == .cloud ? "the database '\(name)' found in AWS" : "db/\(name)"
           complaints.insert("\(what) is not served: \(other) has a database of that name")
           continue
         }
@@ -141,8 +142,7 @@ public final class DatabaseCatalog: Sendable {
     return isChanged
   }
 
-  private func candidates(_ contents: Contents) -> [(resource: DatabaseResource, origin: ServedDatabase.Origin)] {
-    (contents.resources[.cluster] ?? []).map { ($0, .dynamic) }
-      + (contents.resources[.cloud] ?? []).map { ($0, .cloud) }
+  private func candidates(_ contents: Contents) -> [(resource: DatabaseResource, source: Source)] {
+    [Source.cluster, .cloud].flatMap { source in (contents.resources[source] ?? []).map { ($0, source) } }
   }
 }

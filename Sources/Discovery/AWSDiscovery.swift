@@ -33,6 +33,7 @@ public actor AWSDiscovery {
 
   /// Seconds that the calls of one listing may take together.
   private static let budget: TimeInterval = 60
+  private static let secondTry = Duration.seconds(10)
   /// Places that are asked at the same time.
   private static let atOnce = 5
 
@@ -50,14 +51,15 @@ public actor AWSDiscovery {
 
   /// Looks until cancelled.
   ///
-  /// - Parameter found: called after each look.
-  public func run(_ found: @escaping @Sendable (Findings) async -> Void) async throws {
+  /// - Parameter found: called after each look; answers whether it has been able to use what was found. If not, the next
+  ///   look is soon.
+  public func run(_ found: @escaping @Sendable (Findings) async -> Bool) async throws {
     while true {
       if due <= .now {
         due = .now + settings.interval
         let findings = await look()
         try Task.checkCancellation()
-        await found(findings)
+        if await !found(findings) { due = min(due, .now + Self.secondTry) }
       }
       try await Task.sleep(for: max(.zero, min(.seconds(1), ContinuousClock.now.duration(to: due))))
     }

@@ -6,7 +6,6 @@ import ConfigurationFile
 import ControlAPI
 import DatabaseService
 import Diagnostics
-import Discovery
 import Foundation
 import Gateway
 import Logging
@@ -20,17 +19,17 @@ import TextForms
 /// The services of one process, put together: any of auth, proxy and db.
 struct Cluster {
   private let configuration: TeleportConfiguration
-  /// What the Database Service looks for in AWS.
-  private let looking: AWSDiscovery.Settings
+  private let looking: Looking
   private let authorities = AuthorityCache()
   private let logger = Logger(label: "teleport")
 
   init(_ configuration: TeleportConfiguration) throws {
-    guard configuration.isAuthEnabled || configuration.isProxyEnabled || configuration.isDatabaseEnabled else {
-      throw ConfigurationError("no service is enabled; enable auth_service, proxy_service or db_service")
+    guard !configuration.serviceNames.isEmpty else {
+      throw ConfigurationError(
+        "no service is enabled; enable auth_service, proxy_service, db_service or discovery_service")
     }
     self.configuration = configuration
-    looking = try .ofDatabaseService(configuration)
+    looking = try Looking(configuration)
     try checkLength(of: configuration.dataDirectory)
   }
 
@@ -50,7 +49,7 @@ struct Cluster {
     let auth = try makeAuth(audit)
     let side: any ClusterSide = try await makeSide(auth)
     let catalog = DatabaseCatalog(try .init(configuration))
-    let discovery = configuration.isDatabaseEnabled ? AWSDiscovery(looking) : nil
+    let discoveries = Discoveries(looking)
     _ = catalog.use(try side.databases)
     let queries = queryAuditor(audit)
     let authorizer = databaseAuthorizer(catalog, side, audit, queries)
@@ -77,7 +76,7 @@ struct Cluster {
         APIServer(
           auth: auth, peers: peers, knowledge: .ofDatabaseService, socketPath: configuration.socketPath)
       }, diagnostics: try diagnostics(lifecycle, metrics), authTargets: authTargets, contexts: contexts, port: port,
-      catalog: catalog, discovery: discovery,
+      catalog: catalog, discoveries: discoveries,
       shipping: try (side as? Membership).map { (member: $0, outbox: try AuditOutbox(path: audit.path)) })
     try await services.report()
     try await services.serve(gateway, on: try listenAddresses(), agentFor: authorizer) { running in
@@ -88,7 +87,7 @@ struct Cluster {
         running.use(try port.use(next))
         catalog.use(databases)
         Task {
-          await discovery?.use(looking)
+          await discoveries.use(looking)
           do {
             try await services.report()
           } catch {
@@ -117,13 +116,13 @@ struct Cluster {
       hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400),
       hostLogBounds: hostLogBounds, exemptSources: configuration.connectionLimits.exempt)
     try auth.configureSecondFactor(configuration.secondFactor)
-    if configuration.isDatabaseEnabled {
+    for service in configuration.serviceNames where ["db", "discovery"].contains(service) {
       guard configuration.joinMethod == .token else {
         throw ConfigurationError(
           "join_params.method iam is for hosts that join an Auth Service elsewhere; write token, with a token of 'tctl "
-            + "tokens add --type=db'")
+            + "tokens add --type=\(service)'")
       }
-      try auth.join(service: "db", token: try configuration.tokenName.map(MembershipConfiguration.token))
+      try auth.join(service: service, token: try configuration.tokenName.map(MembershipConfiguration.token))
     }
     return auth
   }

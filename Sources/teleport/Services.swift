@@ -5,7 +5,6 @@ import ConfigurationFile
 import ControlAPI
 import DatabaseService
 import Diagnostics
-import Discovery
 import Foundation
 import Gateway
 import Logging
@@ -26,8 +25,7 @@ struct Services: Sendable {
   /// On a host whose Auth Service is elsewhere: what brings the audit log there.
   let shipping: (member: Membership, outbox: AuditOutbox)?
   let catalog: DatabaseCatalog
-  /// Looks for databases to serve.
-  let discovery: AWSDiscovery?
+  let discoveries: Discoveries
 
   /// Seconds for the audit records of the last moments, once all else has stopped.
   private static let shippingLimit = 3.0
@@ -38,7 +36,7 @@ struct Services: Sendable {
   init(
     configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
     diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port,
-    catalog: DatabaseCatalog, discovery: AWSDiscovery?, shipping: (member: Membership, outbox: AuditOutbox)?
+    catalog: DatabaseCatalog, discoveries: Discoveries, shipping: (member: Membership, outbox: AuditOutbox)?
   ) {
     self.configuration = configuration
     self.side = side
@@ -49,7 +47,7 @@ struct Services: Sendable {
     self.contexts = contexts
     self.port = port
     self.catalog = catalog
-    self.discovery = discovery
+    self.discoveries = discoveries
     self.shipping = shipping
     administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
   }
@@ -118,7 +116,11 @@ struct Services: Sendable {
           }
         }
       }
-      if let discovery { group.addTask { try await serve(whatIsFoundBy: discovery) } }
+      if let served = discoveries.served { group.addTask { try await serve(whatIsFoundBy: served) } }
+      if let shared = discoveries.shared {
+        let sharing = DiscoverySharing(side, group: configuration.discovery.group)
+        group.addTask { try await sharing.run(shared) }
+      }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {

@@ -7,7 +7,7 @@ import urllib.request
 import psycopg
 import pytest
 
-from conftest import ROLE, USER, wait_until
+from conftest import ROLE, USER, open_directory, wait_until
 from discovery_world import (
     ACCOUNT, OTHER_ACCOUNT, DiscoveryCluster, endpoint, full_name, provisioned, workgroup)
 
@@ -16,11 +16,7 @@ SCOUT = f"arn:aws:iam::{OTHER_ACCOUNT}:role/scout"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("discovery")
-    for folder in [directory, *directory.parents]:
-        if str(folder).startswith("/tmp/") and folder.owner() == "root":
-            folder.chmod(0o755)
-    cluster = DiscoveryCluster(directory)
+    cluster = DiscoveryCluster(open_directory(tmp_path_factory, "discovery"))
     try:
         cluster.start()
         cluster.make_role("wide", users="['*']")
