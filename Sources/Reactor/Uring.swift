@@ -99,7 +99,8 @@ final class Uring {
     switch request {
     case .accept(let listener): platform_uring_accept(entry, listener)
     case .receive(let socket): platform_uring_receive(entry, socket, buffers.group)
-    case .receiveOnce(let socket): platform_uring_receive_once(entry, socket, UInt32(bulkBuffers.size), bulkBuffers.group)
+    case .receiveOnce(let socket):
+      platform_uring_receive_once(entry, socket, UInt32(bulkBuffers.size), bulkBuffers.group)
     case .send(let socket, let bytes): platform_uring_send(entry, socket, bytes.baseAddress, bytes.count)
     case .connect(let socket, let address, let length): io_uring_prep_connect(entry, socket, address, length)
     case .cancel(let operation, let handle): platform_uring_cancel(entry, Self.userData(operation, handle))

@@ -31,7 +31,8 @@ struct Databases: AsyncParsableCommand {
               + idle.map { database in
                 [
                   database.name, database.spec.protocol, database.spec.uri,
-                  Databases.text(labels: database.metadata.labels ?? [:]), database.isDiscovered ? "cloud, not served" : "dynamic, not served",
+                  Databases.text(labels: database.metadata.labels ?? [:]),
+                  database.isDiscovered ? "cloud, not served" : "dynamic, not served",
                 ]
               }))
       }

@@ -56,7 +56,8 @@ struct DatabaseDoctor: AsyncParsableCommand {
       database = try ServedDatabase(configuration)
       login = try database.login(user: dbUser, database: dbName)
     } catch {
-      let mend = (error as? AWSError)?.mend ?? "Mend teleport.yaml or the db resource; docs/configuration.md has each key."
+      let mend =
+        (error as? AWSError)?.mend ?? "Mend teleport.yaml or the db resource; docs/configuration.md has each key."
       return report([.broken(.configuration, "\(error)", mend: [mend]), subject.cluster])
     }
     findings += [.works(.configuration, database.summary), subject.cluster]

@@ -47,7 +47,7 @@ public final class RoleSessions: Sendable {
     }
     do {
       return try await attempt()
-    } catch where Self.meansStaleCredentials(error) {
+    } catch  where Self.meansStaleCredentials(error) {
       await forget(path)
       return try await attempt()
     }
