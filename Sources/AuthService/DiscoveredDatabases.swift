@@ -26,6 +26,10 @@ extension AuthServer {
     }
     var refused: [String: String] = [:]
     let usable = try found.databases.map { $0.owned(by: found.group) }.filter { resource in
+      guard Role.isValidName(resource.name) else {
+        refused[resource.name] = "it is not a valid name"
+        return false
+      }
       do {
         try resource.validate()
         try check(resource)
