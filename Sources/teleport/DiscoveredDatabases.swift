@@ -2,6 +2,7 @@ import ConfigurationFile
 import ControlAPI
 import DatabaseService
 import Discovery
+import Gateway
 import Logging
 
 /// What a process looks for in AWS.
@@ -40,9 +41,10 @@ struct Discoveries: Sendable {
 
 extension Services {
   /// Serves what is found in AWS, as it changes, until cancelled.
-  func serve(whatIsFoundBy discovery: AWSDiscovery) async throws {
+  func serve(whatIsFoundBy discovery: AWSDiscovery, _ running: RunningGateway) async throws {
     try await discovery.run { findings in
       guard catalog.use(found: findings.databases) else { return true }
+      running.announceDatabases()
       do {
         try await report()
       } catch {

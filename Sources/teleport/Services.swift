@@ -99,7 +99,11 @@ struct Services: Sendable {
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
-            if catalog.use(try side.databases) { try await report() }
+            if catalog.use(try side.databases) {
+              // First: who sees a database in the list may connect to it.
+              running.announceDatabases()
+              try await report()
+            }
           } catch {
             logger.error("a change of the cluster could not be taken up: \(error)")
           }
@@ -116,7 +120,7 @@ struct Services: Sendable {
           }
         }
       }
-      if let served = discoveries.served { group.addTask { try await serve(whatIsFoundBy: served) } }
+      if let served = discoveries.served { group.addTask { try await serve(whatIsFoundBy: served, running) } }
       if let shared = discoveries.shared {
         let sharing = DiscoverySharing(side, group: configuration.discovery.group)
         group.addTask { try await sharing.run(shared) }

@@ -71,7 +71,10 @@ final class AgentLink {
   private func forget() { worker.agentLinks[settings.proxy] = nil }
 
   /// Tells the proxy at once that no more sessions are taken here.
-  func drain() { control?.announce() }
+  func drain() { announce() }
+
+  /// Tells the proxy what is served and how busy this agent is.
+  func announce() { control?.announce() }
 
   // MARK: Orders
 
@@ -104,6 +107,13 @@ final class AgentLink {
 }
 
 extension RunningGateway {
+  /// Tells the proxies at once what is served now; they would hear it with the next heartbeat.
+  public func announceDatabases() {
+    mailboxes.first?.post(evenIfFull: true) { reactor in
+      for link in Worker.of(reactor)?.agentLinks.values.map({ $0 }) ?? [] { link.announce() }
+    }
+  }
+
   /// Digs tunnels to these proxies from now on. A tunnel to another one goes on until it breaks.
   public func connect(to proxies: [AgentSettings]) {
     guard let first = mailboxes.first else { return }
