@@ -10,7 +10,7 @@ import urllib.request
 import psycopg
 import pytest
 
-from conftest import BIN, ROOT, USER, open_directory, wait_until
+from conftest import BIN, ROOT, USER, open_directory, opened_to_all, wait_until
 from discovery_world import OTHER_ACCOUNT, DiscoveryCluster, full_name, workgroup
 from test_cluster import CONNECTED, Apart, Host
 from test_dynamic_databases import resource
@@ -96,14 +96,8 @@ class InCloud(Apart):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    cluster = InCloud(open_directory(tmp_path_factory, "found"))
-    try:
-        cluster.start()
-        cluster.make_role("wide", users="['*']")
-        cluster.home = cluster.make_user("alice", "wide,editor")
+    with opened_to_all(InCloud(open_directory(tmp_path_factory, "found"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture
