@@ -63,7 +63,8 @@ let package = Package(
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
     .target(
-      name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+      name: "AWS",
+      dependencies: ["ChildProcess", "PKI", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
     .target(name: "AWSBootstrap", dependencies: ["AWS"]),
     .target(
       name: "DatabaseService",
@@ -124,8 +125,8 @@ let package = Package(
     .executableTarget(
       name: "tsh",
       dependencies: [
-        "AccessControl", "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor",
-        "ResourceFilter",
+        "AccessControl", "ControlAPI", "ControlClient", "Doctor", "LocalProxy", "PKI", "PostgresWire", "QRCode",
+        "Reactor", "ResourceFilter",
         "Secrets", "TLS", "TextForms", argumentParser, yams,
       ], linkerSettings: linker),
 

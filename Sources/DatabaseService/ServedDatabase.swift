@@ -2,6 +2,7 @@ import AWS
 import AccessControl
 import Audit
 import ConfigurationFile
+import ControlAPI
 import Foundation
 import Secrets
 import TLS
@@ -15,6 +16,8 @@ public struct ServedDatabase: Sendable {
     case dynamic
   }
 
+  /// What it was made of.
+  let configuration: DatabaseConfiguration
   public let name: String
   public let description: String
   public let uri: String
@@ -33,6 +36,7 @@ public struct ServedDatabase: Sendable {
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
   public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
     self.origin = origin
+    self.configuration = configuration
     name = configuration.name
     description = configuration.description
     uri = configuration.uri
@@ -95,10 +99,14 @@ public struct ServedDatabase: Sendable {
     try redshift?.login(user: user, database: database, isSpelledOut: false)
   }
 
+  /// The DNS said what it is, and may say something else later.
+  var isOfAlias: Bool { redshift?.isOfAlias ?? false }
+
   /// AWS account and region where database users are IAM roles.
   public var account: String? { redshift?.accountOfUsers }
   public var region: String? { account == nil ? nil : redshift?.region }
   public var workgroup: String? { redshift?.workgroup }
+  public var cluster: DatabaseRecord.Cluster? { redshift?.cluster }
   public var assumeRoleARN: String? { redshift?.assumeRole?.description }
 
   /// How roles may write `user` at this database.

@@ -10,8 +10,6 @@ import Foundation
 
 /// `teleport db doctor`.
 struct DatabaseDoctor: AsyncParsableCommand {
-  enum Format: String, ExpressibleByArgument { case text, json }
-
   static let configuration = CommandConfiguration(
     commandName: "doctor", abstract: "Look at each link of the way to a database.",
     discussion: """
@@ -30,16 +28,7 @@ struct DatabaseDoctor: AsyncParsableCommand {
 
   func run() async throws {
     let report = try await examine()
-    switch format {
-    case .text:
-      print(
-        report.text.split(separator: "\n", omittingEmptySubsequences: false).map { Terminal.safe(String($0)) }.joined(
-          separator: "\n"))
-    case .json:
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      print(String(decoding: try encoder.encode(report), as: UTF8.self))
-    }
+    print(format == .text ? Terminal.safeLines(report.text) : try Terminal.formatted(report, format))
     guard report.isHealthy else { throw ExitCode.failure }
   }
 
@@ -56,18 +45,19 @@ struct DatabaseDoctor: AsyncParsableCommand {
       database = try ServedDatabase(configuration)
       login = try database.login(user: dbUser, database: dbName)
     } catch {
-      let mend = (error as? AWSError)?.mend ?? "Mend teleport.yaml or the db resource; docs/configuration.md has each key."
+      let mend =
+        (error as? AWSError)?.mend ?? "Mend teleport.yaml or the db resource; docs/configuration.md has each key."
       return report([.broken(.configuration, "\(error)", mend: [mend]), subject.cluster])
     }
     findings += [.works(.configuration, database.summary), subject.cluster]
-    var user: DatabaseProbe.Login? = .init(user: dbUser, database: dbName, password: nil)
+    var user: PostgresProbe.Login? = .init(user: dbUser, database: dbName, password: nil)
     if let login {
       let access = await AccessProbe(login, environment: AWSEnvironment()).examine()
       findings += access.findings
       user = access.credentials.map { .init(user: $0.user, database: dbName, password: $0.password) }
     }
     let (host, port, serverName, tls) = database.endpoint
-    let probe = DatabaseProbe(host: host, port: port, serverName: serverName, tls: tls) {
+    let probe = PostgresProbe(.database, host: host, port: port, serverName: serverName, tls: tls) {
       try Resolver.addresses(host: host, port: port)
     }
     return report(probe.examine(login: user))

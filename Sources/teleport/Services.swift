@@ -113,6 +113,15 @@ struct Services: Sendable {
           }
         }
       }
+      group.addTask {
+        try await AliasWatch(catalog: catalog).run {
+          do {
+            try await report()
+          } catch {
+            logger.error("the cluster has not heard yet what a custom domain stands for: \(error)")
+          }
+        }
+      }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.
       do {
@@ -198,7 +207,8 @@ struct Services: Sendable {
         DatabaseRecord(
           name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
           labels: database.labels, accountID: database.account, region: database.region,
-          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, origin: database.origin.rawValue)
+          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, cluster: database.cluster,
+          origin: database.origin.rawValue)
       })
   }
 
