@@ -24,7 +24,7 @@ struct DatabaseDoctor: AsyncParsableCommand {
   @Option(help: "Database name to log in to.") var dbName = "dev"
   @Option(name: .shortAndLong, help: "Configuration file; default: TELEPORT_CONFIG_FILE, /etc/teleport.yaml.")
   var config: String?
-  @Option(help: "text or json.") var format = Format.text
+  @Option(help: "text, json or yaml.") var format = OutputFormat.text
 
   func run() async throws {
     let report = try await examine()
