@@ -19,6 +19,10 @@ let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "as
 // The other linkers warn of what the statically linked Foundation calls; lld comes with the toolchain.
 let linker: [LinkerSetting] = [.unsafeFlags(["-use-ld=lld"])]
 
+// The checks of exclusive access that Swift makes at run time cost a call for each property of a class that is touched.
+// Debug builds, which the tests run on, have them; the data path's release builds do without.
+let dataPath: [SwiftSetting] = [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 let package = Package(
   name: "sallyport",
   products: [
@@ -27,17 +31,17 @@ let package = Package(
     .executable(name: "tsh", targets: ["tsh"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
-    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
-    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
-    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
-    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
-    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
-    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-certificates", exact: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-asn1", exact: "1.7.4"),
+    .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
+    .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
   ],
   targets: [
     // Data path: no NIO type, no Foundation on the hot path.
@@ -47,16 +51,17 @@ let package = Package(
     .target(name: "Secrets"),
     .target(name: "TextForms"),
     .target(name: "ChildProcess", dependencies: ["CPlatform"]),
-    .target(name: "Reactor", dependencies: ["CPlatform"]),
-    .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
-    .target(name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras]),
+    .target(name: "Reactor", dependencies: ["CPlatform"], swiftSettings: dataPath),
+    .target(name: "TLS", dependencies: ["CPlatform", "Secrets"], swiftSettings: dataPath),
+    .target(
+      name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras], swiftSettings: dataPath),
     .target(name: "TunnelWire", dependencies: ["PostgresWire"]),
-    .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
+    .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"], swiftSettings: dataPath),
     .target(
       name: "Gateway",
       dependencies: [
         "CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging,
-      ]),
+      ], swiftSettings: dataPath),
 
     .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 
@@ -65,14 +70,15 @@ let package = Package(
     .target(
       name: "AWS",
       dependencies: ["ChildProcess", "PKI", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
-    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS", "ControlAPI"]),
+    .target(name: "Discovery", dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", logging]),
     .target(
       name: "DatabaseService",
       dependencies: [
         "AccessControl", "AWS", "Audit", "CPlatform", "ChildProcess", "ConfigurationFile", "ControlAPI", "Gateway",
         "PKI",
         "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", logging,
-      ]),
+      ], swiftSettings: dataPath),
 
     .target(
       name: "Doctor", dependencies: ["CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", x509]),
@@ -84,7 +90,8 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: ["TextForms", crypto, logging, metrics]),
+    .target(
+      name: "Audit", dependencies: ["TextForms", crypto, logging, metrics], swiftSettings: dataPath),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", "ControlAPI", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
@@ -112,9 +119,10 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "AWSBootstrap", "AWSDoctor", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "AWSDoctor", "CPlatform", "ClusterMember", "ConfigurationFile",
+        "ControlAPI",
         "ControlClient",
-        "DatabaseService", "Diagnostics", "Doctor", "Gateway",
+        "DatabaseService", "Diagnostics", "Discovery", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
@@ -130,9 +138,22 @@ let package = Package(
         "Secrets", "TLS", "TextForms", argumentParser, yams,
       ], linkerSettings: linker),
 
+    // Not shipped: what perf/record-cost.sh runs.
+    .executableTarget(name: "RecordCost", dependencies: ["Secrets", "TLS"], path: "perf/RecordCost"),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
-    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
-    .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
+    // Whole sessions in virtual time: docs/decisions/060-simulation.md.
+    .target(
+      name: "Simulation",
+      dependencies: [
+        "Gateway", "PostgresWire", "Reactor", "Secrets", "TLS", "TLSTransport", "TestSupport", asn1, crypto, logging,
+        x509,
+      ], path: "Tests/Simulation"),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/Simulate", linkerSettings: linker),
+    .testTarget(name: "SimulationTests", dependencies: ["Reactor", "Simulation"]),
+    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "Simulation", "TestSupport"]),
+    .testTarget(name: "TLSTests", dependencies: ["CPlatform", "PKI", "Secrets", "TLS", "TLSTransport", "TestSupport"]),
     .testTarget(name: "GatewayTests", dependencies: ["Gateway", "PKI", "PostgresWire", "Reactor", "Secrets", "TLS"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
     .testTarget(name: "TunnelWireTests", dependencies: ["PostgresWire", "TestSupport", "TunnelWire"]),
@@ -150,13 +171,43 @@ let package = Package(
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
     .testTarget(name: "AWSDoctorTests", dependencies: ["AWS", "AWSDoctor"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
+    .testTarget(
+      name: "DiscoveryTests",
+      dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", "Discovery", logging]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
     .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
-      name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
+      name: "AuthServiceTests",
+      dependencies: [
+        "AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets", "TextForms",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )
+
+// Tests/Fuzz holds one function a parser. The normal tests replay its corpus through them; `make fuzz` builds the modules
+// again, with libFuzzer's instrumentation, elsewhere (docs/decisions/062-fuzzing.md).
+let fuzzed: [Target.Dependency] = [
+  "AccessControl", "AWS", "Audit", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI",
+  "PostgresWire", "ResourceFilter", "Secrets", "TLS", "TextForms", "TunnelWire", yams,
+]
+if Context.environment["SALLYPORT_FUZZ"] == nil {
+  package.targets.append(
+    .testTarget(
+      name: "FuzzTests", dependencies: fuzzed + ["TestSupport"], path: "Tests/Fuzz",
+      exclude: ["Corpus", "Driver", "run.py"],
+      sources: ["Targets", "Replay"]))
+} else {
+  package.targets.removeAll { $0.type == .test }
+  for target in package.targets where target.type == .regular && target.name != "CPlatform" {
+    target.swiftSettings = [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])]
+  }
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz", dependencies: fuzzed, path: "Tests/Fuzz", exclude: ["Corpus", "Replay", "run.py"],
+      sources: ["Targets", "Driver"], swiftSettings: [.unsafeFlags(["-sanitize=fuzzer", "-parse-as-library"])],
+      linkerSettings: linker + [.unsafeFlags(["-sanitize=fuzzer"])]))
+}

@@ -21,6 +21,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let audit: AuditLog
   private let keys = ScramKeyCache()
   private let clientCertificates: ClientCertificates
+  /// Bounds how many sessions a user has; its `run` is the caller's to start.
+  public let leases: SessionLeases
   private let logger = Logger(label: "db")
   private var refusals: Refusals { Refusals(logger: logger) }
   private let queries: QueryAuditor?
@@ -46,12 +48,14 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   ///   - locks: the locks in force; `applyLocks` is to be called when they change.
   ///   - clientCertificates: what databases without AWS settings are shown.
+  ///   - leases: the places of users whose roles bound the number of their sessions.
   public init(
     catalog: DatabaseCatalog, authenticator: RedshiftAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
-    locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates
+    locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates,
+    leases: SessionLeases
   ) {
     self.catalog = catalog
     self.authenticator = authenticator
@@ -62,6 +66,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.checker = checker
     self.locks = locks
     self.clientCertificates = clientCertificates
+    self.leases = leases
   }
 
   /// Names of the databases served now, sorted.
@@ -150,8 +155,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
-    return try await connect(
-      request, identity, database, checker, event, lockable, isSpelledOut: checker.spellsOut(access))
+    let isBounded = checker.maxConnections != nil
+    if isBounded { try await leases.take(sessionID, of: identity.username, certificate: request.certificate) }
+    do {
+      return try await connect(
+        request, identity, database, checker, event, lockable, isSpelledOut: checker.spellsOut(access))
+    } catch {
+      if isBounded { leases.release(sessionID) }
+      throw error
+    }
   }
 
   private func refuseLocked(_ session: LockableSession) throws {
@@ -253,6 +265,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     guard let failure else {
       return logger.info("session started", metadata: ["sid": "\(sessionID)"])
     }
+    leases.release(sessionID)
     guard let session = sessions.withLock({ $0.removeValue(forKey: sessionID) }) else { return }
     refusals.note(failure, session.event)
     // The client left between the record of its start and its first byte.
@@ -266,6 +279,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   public func sessionEnded(_ summary: SessionSummary) {
+    leases.release(summary.sessionID)
     guard let session = sessions.withLock({ $0.removeValue(forKey: summary.sessionID) }) else { return }
     end(session, because: summary.reason, summary: summary)
     logger.info("session ended", metadata: ["sid": "\(summary.sessionID)", "reason": "\(summary.reason)"])

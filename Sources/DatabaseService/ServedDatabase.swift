@@ -14,6 +14,8 @@ public struct ServedDatabase: Sendable {
   public enum Origin: String, Sendable {
     case file = "config-file"
     case dynamic
+    /// Found in AWS, by this service or by a Discovery Service.
+    case cloud
   }
 
   /// What it was made of.

@@ -1,4 +1,5 @@
 import PostgresWire
+import Reactor
 import TLS
 
 /// What one reactor has counted since it started.
@@ -46,5 +47,11 @@ public struct ReactorSample: Sendable {
     channels = worker.reactor.channelCount
     clients = worker.clientCount
     logins = worker.loginCount
+  }
+
+  /// Of a gateway's reactor; on its thread.
+  package init?(_ reactor: Reactor) {
+    guard let worker = Worker.of(reactor) else { return nil }
+    self.init(worker)
   }
 }

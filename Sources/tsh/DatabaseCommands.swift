@@ -62,7 +62,7 @@ struct DatabaseLogin: AsyncParsableCommand {
     let session = DatabaseSession(
       profile: credentials.profile,
       database: StoredDatabase(
-        name: name, user: issued.user, database: issued.database, validUntil: issued.validUntil, files: file))
+        name: issued.name, user: issued.user, database: issued.database, validUntil: issued.validUntil, files: file))
     print("Key, certificate and CA have been written to \(path), valid until \(issued.validUntil.ISO8601Format()).\n")
     print("  psql \"\(ConnectionString.text(session.settings))\"\n")
   }

@@ -16,6 +16,8 @@ import urllib.request
 import psycopg
 import pytest
 
+from bad_inputs.unharmed import Witness, is_listed
+
 # Whoever starts the suite in the background has these ignored, and all that it starts would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -77,7 +79,11 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
-        self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
+        # What AWS has at the start, and further names for the database's certificate.
+        self.world, self.names = "world.json", []
+        self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
+        # Further lines of section teleport, indented by two.
+        self.settings = ""
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -97,7 +103,9 @@ class Cluster:
     def start(self):
         script = ROOT / "Tests/EndToEnd/postgres.sh"
         connections = os.environ.get("SALLYPORT_MAX_CONNECTIONS", "300")
-        subprocess.run([script, "start", self.pg, str(self.pg_port), connections], check=True)
+        subprocess.run(
+            [script, "start", self.pg, str(self.pg_port), connections], check=True,
+            env=dict(os.environ, MORE_NAMES=",".join(self.names)))
         self.start_emulator()
         self.start_cluster()
 
@@ -123,7 +131,7 @@ class Cluster:
     def start_emulator(self):
         self.emulator = subprocess.Popen(
             [ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/emulator.py", "--port", str(self.aws_port), "--world",
-             ROOT / "Tests/AWSEmulator/world.json", "--postgres",
+             ROOT / "Tests/AWSEmulator" / self.world, "--postgres",
              f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev"],
             stderr=open(self.directory / "aws.log", "a"))
         wait_until(lambda: port_is_open(self.aws_port), "emulator")
@@ -136,6 +144,7 @@ teleport:
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
   reactor: {self.reactor}
+{self.settings}
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:
@@ -294,10 +303,46 @@ db_service:
             f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev", autocommit=True)
 
     def audit(self):
-        """Every record of the log, rotated files included."""
-        files = sorted((self.data / "log").glob("events-*.log"), key=lambda path: path.stem.rsplit("-", 1)[1])
-        lines = [line for path in [*files, self.data / "log/events.log"] for line in path.read_bytes().split(b"\n")[:-1]]
-        return [json.loads(line) for line in lines]
+        """Every record of the log, rotated files included. After millions of statements that takes a minute."""
+        return AuditSince(self.data / "log").records()
+
+    def audit_from_now(self):
+        """The records that are written from here on."""
+        return AuditSince(self.data / "log", from_now=True)
+
+
+class AuditSince:
+    """The audit log from some moment on: what was there before is not read, however much it is."""
+
+    def __init__(self, directory, from_now=False):
+        self.directory = directory
+        self.file, self.offset = None, 0
+        if from_now:
+            status = os.stat(directory / "events.log")
+            self.file, self.offset = status.st_ino, status.st_size
+
+    def text(self):
+        """Whole lines, rotated files included."""
+        rotated = sorted(self.directory.glob("events-*.log"), key=lambda path: path.stem.rsplit("-", 1)[1])
+        files = [*rotated, self.directory / "events.log"]
+        numbers = [os.stat(path).st_ino for path in files]
+        first = numbers.index(self.file) if self.file in numbers else 0
+        text = b""
+        for number, path in zip(numbers[first:], files[first:]):
+            with open(path, "rb") as file:
+                file.seek(self.offset if number == self.file else 0)
+                text += file.read()
+        return text[:text.rfind(b"\n") + 1].decode()
+
+    def records(self, event=""):
+        """Those whose event begins so. A record is written a moment after what it tells of."""
+        records = [json.loads(line) for line in self.text().split("\n")[:-1]]
+        return [record for record in records if record["event"].startswith(event)]
+
+    def wait(self, count=1, event="", seconds=5):
+        """The records, once there are `count` of them."""
+        wait_until(lambda: len(self.records(event)) >= count, f"{count} audit records", seconds)
+        return self.records(event)
 
 
 @pytest.fixture(scope="session")
@@ -320,7 +365,43 @@ def redshift(cluster):
 
 
 @pytest.fixture(autouse=True)
-def no_faults(request):
+def no_faults(request, unharmed):
     yield
     if "cluster" in request.fixturenames:
         request.getfixturevalue("cluster").faults()
+
+
+# Bad inputs: what is thrown at the shared cluster, and the count of it at the end
+
+@pytest.fixture(scope="module")
+def witness():
+    witness = Witness()
+    yield witness
+    witness.close()
+
+
+@pytest.fixture(autouse=True)
+def unharmed(request, witness):
+    if not is_listed(request.node) or "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster, database = request.getfixturevalue("cluster"), request.getfixturevalue("redshift")
+    with witness.watching(cluster, database, request.node):
+        yield
+
+
+LISTED = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(config, items):
+    config.stash[LISTED] = {item.nodeid for item in items if is_listed(item)}
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    listed = config.stash.get(LISTED, set())
+    outcomes = {outcome: {report.nodeid for report in terminalreporter.stats.get(outcome, [])} & listed
+                for outcome in ("passed", "failed", "error")}
+    failed = outcomes["failed"] | outcomes["error"]
+    tried = outcomes["passed"] | failed
+    if tried:
+        terminalreporter.write_line(f"bad inputs: tried {len(tried)}, passed {len(tried - failed)}")

@@ -10,22 +10,24 @@ final class CancelChannel: TLSChannel {
 
   private let request: [UInt8]
   private let grant: SessionGrant
+  private let address: SocketAddress
   private var isAwaitingAnswer = true
 
   /// Sends the database's own key to the address the session is connected to.
   static func send(_ key: LoginCollector.BackendKey, grant: SessionGrant, address: SocketAddress, worker: Worker) {
-    let channel = CancelChannel(key, grant: grant, worker: worker)
+    let channel = CancelChannel(key, grant: grant, address: address, worker: worker)
     // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
-    guard let descriptor = try? Sockets.open(address.family),
+    guard let descriptor = try? worker.reactor.sockets.open(address.family),
       (try? worker.reactor.add(channel, descriptor: descriptor)) != nil
     else { return }
     _ = channel.reactor.startTimer(for: channel, tag: 1, after: deadline)
     channel.reactor.connect(channel, to: address)
   }
 
-  private init(_ key: LoginCollector.BackendKey, grant: SessionGrant, worker: Worker) {
+  private init(_ key: LoginCollector.BackendKey, grant: SessionGrant, address: SocketAddress, worker: Worker) {
     request = Encode.cancelRequest(processID: key.processID, secret: key.secret)
     self.grant = grant
+    self.address = address
     super.init(reactor: worker.reactor, records: worker.records)
   }
 
@@ -38,7 +40,7 @@ final class CancelChannel: TLSChannel {
   override func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
     guard isAwaitingAnswer, bytes.count == 1, bytes[0] == UInt8(ascii: "S") else { return close() }
     isAwaitingAnswer = false
-    secureAsClient(grant.tls, serverName: grant.serverName)
+    secureAsClient(grant.tls, serverName: grant.serverName, resumingWith: address)
   }
 
   override func secured() { write(request) }

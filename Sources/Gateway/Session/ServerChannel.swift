@@ -60,9 +60,9 @@ final class ServerChannel: ServerLeg {
     }
     let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
     do {
-      let descriptor = try Sockets.open(address.family)
+      let descriptor = try server.reactor.sockets.open(address.family)
       try client.worker.reactor.add(server, descriptor: descriptor)
-      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+      if address.family != AF_UNIX { try server.reactor.sockets.tuneForSession(descriptor) }
     } catch {
       server.client = nil
       server.close()
@@ -177,7 +177,7 @@ final class ServerChannel: ServerLeg {
     }
     phase = .handshake
     expectAnswer()
-    secureAsClient(grant.tls, serverName: grant.serverName)
+    secureAsClient(grant.tls, serverName: grant.serverName, resumingWith: address)
   }
 
   override func secured() {
@@ -278,9 +278,10 @@ final class ServerChannel: ServerLeg {
 
   // MARK: Ends
 
-  /// The client's channel says goodbye for both: closing here first would take its last word away.
+  /// The client's channel says goodbye for both: closing here first would take its last word away. So would closing
+  /// while the last word of a client that has gone is still on its way out.
   override func reactorStopping() {
-    if client == nil { close() }
+    if client == nil, queuedBytes == 0 { close() }
   }
 
   override func drained() { client?.resumeReceiving() }
@@ -302,7 +303,10 @@ final class ServerChannel: ServerLeg {
       end(saying: WireError(.connectionFailure, "the connection to the database was lost: \(SystemError.text(errno))"))
     case .connecting: tryNext(SystemError.text(errno))
     case .over: close()
-    default: fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+    default:
+      fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+      // Nothing can be sent any more: no lingering.
+      close()
     }
   }
 
@@ -326,6 +330,13 @@ final class ServerChannel: ServerLeg {
   }
 
   private func fail(_ error: WireError, rejectedPassword: Bool = false) {
+    if phase == .handshake, let client, giveUpResumption() {
+      // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
+      phase = .over
+      self.client = nil
+      close()
+      return Self.dial(grant, [address] + remaining, startup: startup, client: client, earlier: error.message)
+    }
     let client = self.client
     let error = link.map { error.at($0, session: grant.sessionID) } ?? error
     phase = .over
