@@ -1,9 +1,13 @@
+import Dispatch
+
 /// Follows custom domains: what a name is an alias of may change while the service runs.
 public struct AliasWatch: Sendable {
   /// Seconds between two looks. Resolvers keep answers for as long as their time to live says, so most looks cost little.
   private static let interval = 30
 
   private let catalog: DatabaseCatalog
+  /// The resolver may wait long for an answer: on a thread that may wait.
+  private let queue = DispatchQueue(label: "sallyport.aliases", qos: .utility)
 
   public init(catalog: DatabaseCatalog) { self.catalog = catalog }
 
@@ -11,9 +15,15 @@ public struct AliasWatch: Sendable {
   ///
   /// - Parameter changed: called when a database stands for another workgroup or cluster than before.
   public func run(_ changed: @Sendable () async -> Void) async throws {
+    var said: [String: String] = [:]
     while true {
       try await Task.sleep(for: .seconds(Self.interval))
-      if catalog.lookUpAliases() { await changed() }
+      let look = await withCheckedContinuation { continuation in
+        queue.async { continuation.resume(returning: catalog.lookUpAliases()) }
+      }
+      for (name, complaint) in look.complaints where said[name] != complaint { catalog.logger.warning("\(complaint)") }
+      said = look.complaints
+      if look.isChanged { await changed() }
     }
   }
 }
@@ -23,19 +33,20 @@ extension DatabaseCatalog {
   ///
   /// While it does not answer, or with nothing of use, what it said before stays.
   ///
-  /// - Returns: whether anything is another than before.
-  func lookUpAliases() -> Bool {
+  /// - Returns: whether anything is another than before, and what is to be said of databases by their names.
+  fileprivate func lookUpAliases() -> (isChanged: Bool, complaints: [String: String]) {
     var isChanged = false
+    var complaints: [String: String] = [:]
     for known in served where known.isOfAlias {
       do {
-        let fresh = try ServedDatabase(known.configuration, origin: known.origin)
+        let fresh = try known.lookedUpAgain()
         guard fresh.redshift != known.redshift, replace(known, by: fresh) else { continue }
         isChanged = true
         logger.notice("db/\(known.name) is now \(fresh.summary), was \(known.summary)")
       } catch {
-        logger.info("db/\(known.name) stays \(known.summary): \(error)")
+        complaints[known.name] = "db/\(known.name) stays \(known.summary): \(error)"
       }
     }
-    return isChanged
+    return (isChanged, complaints)
   }
 }

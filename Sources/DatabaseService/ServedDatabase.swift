@@ -33,7 +33,7 @@ public struct ServedDatabase: Sendable {
   let tls: ClientTLSContext
   private let tlsMode: ClientTLSContext.Mode
   private let caPEM: String?
-  let redshift: RedshiftTarget?
+  private(set) var redshift: RedshiftTarget?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
   public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
@@ -44,9 +44,7 @@ public struct ServedDatabase: Sendable {
     uri = configuration.uri
     labels = configuration.labels
     dynamicLabels = configuration.dynamicLabels
-    func complaint(_ text: String) -> ConfigurationError {
-      ConfigurationError("database '\(configuration.name)': \(text)")
-    }
+    let complaint = Self.complaint(of: configuration)
     guard let target = HostPort(configuration.uri) else {
       throw complaint("uri must be HOST:PORT")
     }
@@ -101,8 +99,21 @@ public struct ServedDatabase: Sendable {
     try redshift?.login(user: user, database: database, isSpelledOut: false)
   }
 
+  private static func complaint(of configuration: DatabaseConfiguration) -> (String) -> ConfigurationError {
+    { ConfigurationError("database '\(configuration.name)': \($0)") }
+  }
+
   /// The DNS said what it is, and may say something else later.
   var isOfAlias: Bool { redshift?.isOfAlias ?? false }
+
+  /// The same as the DNS says it is now. Blocks.
+  ///
+  /// - Throws: `ConfigurationError` if it says nothing of use.
+  func lookedUpAgain() throws -> ServedDatabase {
+    var fresh = self
+    fresh.redshift = try RedshiftTarget(configuration, host: host, complaint: Self.complaint(of: configuration))
+    return fresh
+  }
 
   /// AWS account and region where database users are IAM roles.
   public var account: String? { redshift?.accountOfUsers }

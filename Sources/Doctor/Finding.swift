@@ -4,6 +4,7 @@ public struct Finding: Sendable, Encodable {
   public enum Link: String, Sendable, Encodable, CaseIterable {
     case configuration
     case cluster
+    case discovery
     case credentials
     case callerIdentity = "caller identity"
     case assumeRole = "assume role"
@@ -19,6 +20,7 @@ public struct Finding: Sendable, Encodable {
     case proxy
     case roles
     case databaseCertificate = "database certificate"
+    case databaseService = "database service"
   }
 
   /// What became of the link.

@@ -59,20 +59,24 @@ public struct PostgresProbe: Sendable {
     } catch {
       let reason = (error as? WireError)?.message ?? "\(error)"
       findings.append(.broken(.nameResolution, "\(host): \(reason)", mend: peer.unresolved(host)))
-      return findings + Finding.skipped([.connection, .tls, .authentication, .firstQuery], after: .nameResolution)
+      return findings + Finding.skipped([.connection, .tls] + peer.sessionLinks, after: .nameResolution)
     }
     guard let connection = connect(addresses, &findings) else {
-      return findings + Finding.skipped([.tls, .authentication, .firstQuery], after: .connection)
+      return findings + Finding.skipped([.tls] + peer.sessionLinks, after: .connection)
     }
     guard secure(connection, &findings) else {
-      return findings + Finding.skipped([.authentication, .firstQuery], after: .tls)
+      return findings + Finding.skipped(peer.sessionLinks, after: .tls)
     }
     guard let login else {
-      return findings + Finding.skipped([.authentication, .firstQuery], after: missing)
+      return findings + Finding.skipped(peer.sessionLinks, after: missing)
     }
-    guard authenticate(connection, login, &findings) else {
-      return findings + Finding.skipped([.firstQuery], after: .authentication)
+    do {
+      try logIn(connection, login)
+    } catch {
+      return findings + peer.refusal(error, login, limit)
     }
+    findings += peer.entered
+    findings.append(.works(.authentication, "logged in as '\(login.user)' to '\(login.database)'"))
     findings.append(firstQuery(connection))
     return findings
   }
@@ -146,17 +150,6 @@ public struct PostgresProbe: Sendable {
   }
 
   // MARK: Login
-
-  private func authenticate(_ connection: ProbeConnection, _ login: Login, _ findings: inout [Finding]) -> Bool {
-    do {
-      try logIn(connection, login)
-      findings.append(.works(.authentication, "logged in as '\(login.user)' to '\(login.database)'"))
-      return true
-    } catch {
-      findings.append(peer.refusal(error, login, limit))
-      return false
-    }
-  }
 
   private func logIn(_ connection: ProbeConnection, _ login: Login) throws {
     connection.deadline = deadline

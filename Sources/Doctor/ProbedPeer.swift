@@ -102,7 +102,42 @@ public enum ProbedPeer: Sendable {
 
   // MARK: Login
 
-  func refusal(_ error: any Error, _ login: PostgresProbe.Login, _ limit: Double) -> Finding {
+  /// Links behind TLS, in their order.
+  public var sessionLinks: [Finding.Link] {
+    switch self {
+    case .database: [.authentication, .firstQuery]
+    case .proxy: [.databaseService, .authentication, .firstQuery]
+    }
+  }
+
+  /// What a login that works shows of the links before it.
+  var entered: [Finding] {
+    switch self {
+    case .database: []
+    case .proxy: [.works(.databaseService, "the proxy reaches one that serves the database")]
+    }
+  }
+
+  /// How a login failed, and what that shows of the links around it.
+  func refusal(_ error: any Error, _ login: PostgresProbe.Login, _ limit: Double) -> [Finding] {
+    let (refusal, after) = (refused(error, login, limit), Finding.skipped([.firstQuery], after: .authentication))
+    guard case .proxy = self else { return [refusal] + after }
+    guard case AuthenticationFailure.server(let response) = error else {
+      return [.skipped(.databaseService, "not come to")] + [refusal] + after
+    }
+    if response.sqlState == SQLState.noDatabaseService.rawValue {
+      let mend = ["", "Its own log says why it is not connected; on its host:", "", "  journalctl -u teleport"]
+      return [.broken(.databaseService, refusal.detail, mend: refusal.mend + mend)]
+        + Finding.skipped([.authentication, .firstQuery], after: .databaseService)
+    }
+    let service: Finding =
+      response.namesBrokenLink
+      ? .works(.databaseService, "the proxy reaches one; what is broken is behind it")
+      : .skipped(.databaseService, "the refusal does not tell whether it was come to")
+    return [service, refusal] + after
+  }
+
+  private func refused(_ error: any Error, _ login: PostgresProbe.Login, _ limit: Double) -> Finding {
     switch (error, self) {
     case (AuthenticationFailure.server(let response), .proxy):
       return .broken(

@@ -12,7 +12,7 @@ struct WayToDatabase {
   let common: CommonOptions
 
   /// Links behind the proxy's port, in their order.
-  private static let behindProxy: [Finding.Link] = [.roles, .databaseCertificate, .authentication, .firstQuery]
+  private static let behindProxy: [Finding.Link] = [.roles, .databaseCertificate] + ProbedPeer.proxy.sessionLinks
   private static let network: [Finding.Link] = [.nameResolution, .connection, .tls]
 
   func examine(_ name: String) async throws -> Report {
@@ -37,14 +37,14 @@ struct WayToDatabase {
     let client = try login.makeClient(insecure: common.insecure)
     return try await client.closing { client in
       guard let listing = await roles(name, login.profile, client, &user, &database, &findings) else {
-        return report(Finding.skipped([.databaseCertificate, .authentication, .firstQuery], after: .roles))
+        return report(Finding.skipped([.databaseCertificate] + ProbedPeer.proxy.sessionLinks, after: .roles))
       }
       let issued: DatabaseAccess.Issued
       do {
         issued = try await DatabaseAccess.issue(listing, user: user, database: database, login.profile, client)
       } catch let error as ToolError {
-        let refusal = Finding.broken(.databaseCertificate, error.message, mend: mend(error, name, login.profile.user))
-        return report([refusal] + Finding.skipped([.authentication, .firstQuery], after: .databaseCertificate))
+        let refusal = refused(.databaseCertificate, error, name, login.profile.user)
+        return report([refusal] + Finding.skipped(ProbedPeer.proxy.sessionLinks, after: .databaseCertificate))
       }
       findings.append(
         .works(
@@ -64,12 +64,7 @@ struct WayToDatabase {
         return login
       }
       let store = ProfileStore()
-      guard let profile = try store.find(proxy: common.proxy) else {
-        throw ToolError("not logged in", hint: "run: tsh login --proxy=\(common.proxy ?? "HOST:PORT") --user=NAME")
-      }
-      guard common.user == nil || common.user == profile.user else {
-        throw ToolError("logged in as '\(profile.user)', not as '\(common.user ?? "")'", hint: profile.loginCommand)
-      }
+      let profile = try store.chosen(proxy: common.proxy, user: common.user)
       try common.check(cluster: profile.cluster)
       let login = try Credentials(of: profile, in: store)
       let roles = profile.roles.joined(separator: ", ")
@@ -77,8 +72,7 @@ struct WayToDatabase {
         .works(.profile, "\(profile.user) at \(profile.proxy), cluster '\(profile.cluster)', roles \(roles)"))
       return login
     } catch {
-      let problem = error as? ToolError
-      findings.append(.broken(.profile, problem?.message ?? "\(error)", mend: problem?.hint.map { [$0] } ?? []))
+      findings.append(broken(.profile, error))
       return nil
     }
   }
@@ -131,8 +125,7 @@ struct WayToDatabase {
       let own = ping.serverVersion == sallyportVersion ? "" : "; this tsh is \(sallyportVersion)"
       return .works(.proxy, "version \(ping.serverVersion) of cluster '\(ping.clusterName)'\(own)")
     } catch {
-      let problem = error as? ToolError
-      return .broken(.proxy, problem?.message ?? "\(error)", mend: problem?.hint.map { [$0] } ?? [])
+      return broken(.proxy, error)
     }
   }
 
@@ -152,30 +145,35 @@ struct WayToDatabase {
       } catch let error as ToolError {
         findings.append(
           .broken(
-            .roles, "they allow \(allowed), of which one has to be chosen: \(error.message)", mend: [error.hint ?? ""]))
+            .roles, "they allow \(allowed), of which one has to be chosen: \(error.message)",
+            mend: error.hint.map { [$0] } ?? []))
         return nil
       }
       findings.append(.works(.roles, "they allow \(allowed); chosen: '\(user ?? "")' and '\(database ?? "")'"))
       return listing
     } catch {
-      let problem = error as? ToolError
-      findings.append(
-        .broken(
-          .roles, problem?.message ?? "\(error)",
-          mend: problem.map { mend($0, name, profile.user) } ?? []))
+      findings.append(refused(.roles, error, name, profile.user))
       return nil
     }
   }
 
-  /// The server's own words, and what to ask an administrator for.
-  private func mend(_ refusal: ToolError, _ name: String, _ user: String) -> [String] {
-    let hint = refusal.hint.map { [$0] } ?? []
-    guard [403, 404, 0].contains(refusal.status) else { return hint }
-    return hint + [
-      "Roles that were given to you since the login count after the next 'tsh login'. An administrator sees which statement",
-      "of which role decides:", "",
-      "  tctl db explain --user=\(ShellWord.quoted(user)) --db=\(ShellWord.quoted(name)) --db-user=... --db-name=...",
-    ]
+  /// What the server refuses, in its own words, and what to ask an administrator for.
+  private func refused(_ link: Finding.Link, _ error: any Error, _ name: String, _ user: String) -> Finding {
+    let finding = broken(link, error)
+    // 0: the answer does not have this database.
+    guard let refusal = error as? ToolError, [403, 404, 0].contains(refusal.status) else { return finding }
+    return .broken(
+      link, finding.detail,
+      mend: finding.mend + [
+        "Roles that were given to you since the login count after the next 'tsh login'. An administrator sees which",
+        "statement of which role decides:", "",
+        "  tctl db explain --user=\(ShellWord.quoted(user)) --db=\(ShellWord.quoted(name)) --db-user=... --db-name=...",
+      ])
+  }
+
+  private func broken(_ link: Finding.Link, _ error: any Error) -> Finding {
+    let problem = error as? ToolError
+    return .broken(link, problem?.message ?? "\(error)", mend: problem?.hint.map { [$0] } ?? [])
   }
 
   // MARK: Session

@@ -104,6 +104,7 @@ def test_an_ended_login_that_cannot_be_renewed_is_named(cluster, login, options)
         result = who_am_i(cluster)
     assert result.returncode == 1 and "the login ended at" in result.stderr
     assert "aws sso login --profile people" in result.stderr
+    assert ("could not be renewed: InvalidGrantException" in result.stderr) == (options == dict(refreshToken="of-somebody-else"))
     assert "client-secret" not in result.stderr and "sso-refresh" not in result.stderr
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -18,10 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from conftest import USER, free_port
+from conftest import USER, free_port, wait_until
+from test_cluster import apart  # noqa: F401 (a fixture)
 
 LINKS = ["profile", "login certificate", "name resolution", "connection", "TLS", "proxy", "roles", "database certificate",
-         "authentication", "first query"]
+         "database service", "authentication", "first query"]
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_everything_works(cluster, home):
         r"✔ login certificate +issued by .*user CA.*, good until \d{4}-", r"✔ name resolution +localhost is", r"✔ connection",
         r"✔ TLS +TLSv1.3, certificate of .*localhost", r"✔ proxy +version \S+ of cluster 'test'\n",
         rf"✔ roles +they allow db_users \[{USER}\], db_names \[dev\]; chosen: '{USER}' and 'dev'",
-        rf"✔ database certificate +for '{USER}' at 'dev', until", rf"✔ authentication +logged in as '{USER}' to 'dev'",
+        rf"✔ database certificate +for '{USER}' at 'dev', until", r"✔ database service +the proxy reaches one", rf"✔ authentication +logged in as '{USER}' to 'dev'",
         r"✔ first query", r"Everything works\."]:
         assert re.search(words, result.stdout), (words, result.stdout)
     assert sorted(str(path) for path in home.rglob("*")) == before, "it stores nothing"
@@ -199,11 +201,12 @@ def test_a_locked_user_hears_so(cluster):
 def test_what_breaks_behind_the_proxy_is_told_in_its_own_words(cluster):
     cluster.make_role("wide", users="['*']")
     home = cluster.log_in("dave") if (cluster.directory / "home-dave").exists() else cluster.make_user("dave", "wide")
-    detail, mend, _ = broken(cluster, home, "authentication", user="no-trust")
+    detail, mend, outcomes = broken(cluster, home, "authentication", user="no-trust")
     assert "not authorized to perform: sts:AssumeRole" in detail
     assert re.search(r"Broken link: assume role, arn:aws:iam::123456789012:role/no-trust: AccessDenied\. Session [0-9a-f-]{36}",
                      mend)
     assert "trust policy" in mend and "'teleport db doctor' on its host" in mend
+    assert outcomes["database service"] == "works"
     detail, mend, _ = broken(cluster, home, "authentication", name="untrusted")
     assert "not for this host name" in detail and "Broken link: TLS." in mend
     secrets = cluster.secrets()
@@ -218,3 +221,18 @@ def test_the_service_is_away(cluster, home):
         assert "refused" in detail and "Check that the proxy runs" in mend
     finally:
         cluster.start_teleport()
+
+
+def test_the_proxy_has_lost_the_agent(apart):  # noqa: F811
+    found, code = findings(apart, apart.home)
+    assert code == 0, found
+    [agent] = apart.agents
+    agent.stop(signal.SIGKILL)
+    try:
+        # Its last heartbeat still counts.
+        detail, mend, outcomes = broken(apart, apart.home, "database service")
+        assert detail == "no database service for 'redshift' is connected" and "journalctl -u teleport" in mend
+        assert outcomes["database certificate"] == "works" and outcomes["authentication"] == "skipped"
+    finally:
+        agent.restart()
+    wait_until(lambda: findings(apart, apart.home)[1] == 0, "the agent to be back")

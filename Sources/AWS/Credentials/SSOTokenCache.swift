@@ -49,16 +49,21 @@ struct SSOTokenCache {
   /// A token that is good now.
   func accessToken() async throws -> String {
     var found = try read()
+    var obstacle: (any Error)?
     if isOfSession, isEnding(found), refresh(of: found) != nil {
       do {
         found = try await renewed()
       } catch {
-        // The present one may do for a while; if not, its end is the error, and this the reason.
-        logger.warning("the login of IAM Identity Center could not be renewed", metadata: ["error": "\(error)"])
+        obstacle = error
       }
     }
     guard found.end > environment.clock.now else {
-      throw AWSError("ExpiredToken", "\(name): the login ended at \(found.end.formatted(.iso8601))", mend: mend)
+      let (end, reason) = (found.end.formatted(.iso8601), obstacle.map { " and could not be renewed: \($0)" } ?? "")
+      throw AWSError("ExpiredToken", "\(name): the login ended at \(end)\(reason)", mend: mend)
+    }
+    if let obstacle {
+      // The present one does for a while.
+      logger.warning("the login of IAM Identity Center could not be renewed", metadata: ["error": "\(obstacle)"])
     }
     return found.token.accessToken
   }
