@@ -116,20 +116,20 @@ public actor AWSDiscovery {
     }
   }
 
-  private func take(_ answers: Answers, from place: Place) -> LookFailure? {
-    var failure: LookFailure?
+  private func take(_ answers: Answers, from place: Place) -> Findings.Failure? {
+    var failure: (any Error)?
     for (listing, result) in answers {
       switch result {
       case .success(let databases): known[listing] = databases
-      case .failure(let error): failure = failure ?? LookFailure(error, at: place)
+      case .failure(let error): failure = failure ?? error
       }
     }
     let kept = answers.map { known[$0.listing]?.count ?? 0 }.reduce(0, +)
     failures.note(failure, at: place, kept: kept, uptime: environment.uptime(), logger)
-    return failure
+    return failure.map { Findings.Failure(place: place.description, error: $0) }
   }
 
-  private func sum(up matchers: [DiscoveryMatcher], unknown: Set<Listing>, _ failed: [LookFailure]) -> Findings {
+  private func sum(up matchers: [DiscoveryMatcher], unknown: Set<Listing>, _ failed: [Findings.Failure]) -> Findings {
     var arns = Set<String>()
     var databases: [DiscoveredDatabase] = []
     for matcher in matchers {
@@ -155,10 +155,18 @@ public struct Findings: Sendable {
   /// Each under a name of its own, in the order of names.
   public let databases: [DatabaseResource]
   /// The places that could not be looked at, wholly or in part, in the order of their names.
-  public let failures: [LookFailure]
+  public let failures: [Failure]
   fileprivate let unknown: Set<Listing>
 
-  fileprivate init(databases: [DatabaseResource], failures: [LookFailure], unknown: Set<Listing>) {
+  /// A place that could not be looked at.
+  public struct Failure: Sendable {
+    /// The region, and the role that it was looked at as.
+    public let place: String
+    /// The first; an `AWSFailure` as a rule.
+    public let error: any Error
+  }
+
+  fileprivate init(databases: [DatabaseResource], failures: [Failure], unknown: Set<Listing>) {
     self.databases = databases.sorted { $0.name < $1.name }
     self.failures = failures.sorted { $0.place < $1.place }
     self.unknown = unknown

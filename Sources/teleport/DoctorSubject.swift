@@ -1,3 +1,4 @@
+import AWS
 import AccessControl
 import ConfigurationFile
 import ControlAPI
@@ -97,10 +98,11 @@ private struct Search {
   }
 
   private func failure(_ seen: Findings) -> Finding {
-    let places = seen.failures.map { "\($0.place): \($0.reason)" }.joined(separator: "; ")
+    let failures = seen.failures.map { (place: $0.place, error: $0.error, known: $0.error as? any AWSFailure) }
+    let reasons = failures.map { "\($0.place): \($0.known?.details ?? "\($0.error)")" }
     return .broken(
-      .discovery, "'\(name)' may be where AWS cannot be looked at, \(places)",
-      mend: seen.failures.compactMap { failure in failure.mend.map { "\(failure.place): \($0)" } } + [
+      .discovery, "'\(name)' may be where AWS cannot be looked at, \(reasons.joined(separator: "; "))",
+      mend: failures.compactMap { failure in failure.known?.mend.map { "\(failure.place): \($0)" } } + [
         "'teleport db configure bootstrap' gives the permissions that looking needs; else mend db_service.aws."
       ])
   }

@@ -91,7 +91,7 @@ struct LookTests {
     var log = FailureLog()
     let place = Place(region: "us-east-1", role: nil, externalID: nil)
     func note(_ code: String?, at uptime: TimeInterval) -> Int {
-      log.note(code.map { LookFailure(AWSError($0, "m"), at: place) }, at: place, kept: 2, uptime: uptime, logger)
+      log.note(code.map { AWSError($0, "m") }, at: place, kept: 2, uptime: uptime, logger)
       return lines.withLock { $0.count }
     }
     let first = [note(nil, at: 0), note("A", at: 1), note("B", at: 2), note("A", at: 600)]
