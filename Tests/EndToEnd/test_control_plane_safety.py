@@ -79,7 +79,7 @@ def test_inner_errors_of_a_login_are_logged_under_an_id_and_not_shown(cluster, r
             psycopg.connect(redshift.dsn)
     text = str(failure.value)
     assert "could not be decided" in text and "SQLite" not in text and "no such table" not in text
-    identifier = text.split("for id ")[1].split(".")[0]
+    identifier = text.split("for session ")[1].split(".")[0]
     log = [line for line in cluster.log.read_text()[before:].splitlines() if identifier in line]
     assert len(log) == 1 and "no such table" in log[0]
     with psycopg.connect(redshift.dsn) as connection:
