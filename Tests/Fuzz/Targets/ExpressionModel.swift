@@ -6,24 +6,26 @@ struct ExpressionModel {
   private let text: [Unicode.Scalar]
   private let root: RegularExpressionNode
 
-  private static let maximumWork = 200
+  private static let maximumWork = 5_000
 
   /// `nil` for an expression or a text on which this would take long.
   init?(_ root: RegularExpressionNode, _ subject: String) {
     text = Array(subject.unicodeScalars)
     self.root = root
-    guard text.count <= 24, Self.cost(root) <= Self.maximumWork else { return nil }
+    guard text.count <= 24, cost(root) <= Self.maximumWork else { return nil }
   }
 
   /// Whether all of the text matches.
   var matches: Bool { ends(root, from: [0]).contains(text.count) }
 
-  private static func cost(_ node: RegularExpressionNode) -> Int {
-    switch node {
+  /// Steps that `ends` may take for `node`, and no more than a little above the bound.
+  private func cost(_ node: RegularExpressionNode) -> Int {
+    let bound = Self.maximumWork + 1
+    return switch node {
     case .scalar, .assertion: 1
-    case .sequence(let nodes), .choice(let nodes): nodes.reduce(1) { min(1_000, $0 + cost($1)) }
+    case .sequence(let nodes), .choice(let nodes): nodes.reduce(1) { min(bound, $0 + cost($1)) }
     case .repetition(let node, let least, let most):
-      min(1_000, 1 + cost(node) * max(least, most ?? least, 1))
+      min(bound, 1 + cost(node) * max(most ?? least + text.count + 1, 1))
     }
   }
 
