@@ -225,6 +225,7 @@ class ClientLeg: TLSChannel {
     worker.counters.bytesToClients &+= UInt64(bytes.count)
     recorder?.noteResponses(bytes, now: reactor.now)
     write(bytes)
+    if worker.endsSessionsWhenIdle { drain(silentFor: 0) }
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)
     lastDrained = reactor.now

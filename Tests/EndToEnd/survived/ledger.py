@@ -79,7 +79,7 @@ class Ledger:
             except psycopg.OperationalError as error:
                 with self.lock:
                     self.broken[stage] += 1
-                    self.texts.add(str(error).strip().split("\n")[-1])
+                    self.texts.add(" ".join(str(error).split()))
                 is_uncertain = is_uncertain or stage == "commit"
                 if connection:
                     connection.close()

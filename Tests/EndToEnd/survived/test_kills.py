@@ -8,26 +8,13 @@ import time
 
 import pytest
 
-from conftest import open_directory, wait_until
+from conftest import wait_until
 from survived.ledger import Bench, Ledger
-from test_cluster import Apart, running, works
+from test_cluster import works
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "postgres.sh"
 # Kills of each part.
 ROUNDS = int(os.environ.get("SALLYPORT_ROUNDS", "1"))
-
-
-@pytest.fixture(scope="module")
-def apart(tmp_path_factory):
-    cluster = Apart(open_directory(tmp_path_factory, "kills"))
-    cluster.host_ttl = "10m"
-    with running(cluster):
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def database(apart):
-    return apart.database(apart.home)
 
 
 def kill_database(apart):
