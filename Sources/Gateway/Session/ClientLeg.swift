@@ -272,8 +272,6 @@ class ClientLeg: TLSChannel {
   override func plaintextEnded() {
     switch phase {
     case .relay:
-      // Nobody will read the answer: a running query is cancelled rather than left to burn.
-      if !hasTerminated { server?.cancelQuery() }
       // Within a message it would become a part of that: the database must not get what the client has not sent.
       if scanner.isAtMessageBoundary { server?.write(Encode.terminate()) }
       endSession("client closed the connection")
@@ -355,6 +353,11 @@ class ClientLeg: TLSChannel {
     // An error can be put between messages only; the scanner of the other direction knows where it stands.
     let canTell = phase == .relay ? server?.isAtMessageBoundary ?? true : true
     if let error, canTell { announceEnd(error) }
+    if phase == .relay, !hasTerminated, let server, !server.isIdle(afterRequests: scanner.cycles) {
+      // Nobody will read the answer: a running query is cancelled rather than left to burn, and to change things on behalf
+      // of somebody who has just been locked. A database does not look at its connection while it works.
+      server.cancelQuery()
+    }
     if phase == .relay { worker.counters.sessionsEnded &+= 1 } else if let error { worker.counters.refuse(error) }
     if phase == .relay, let grant {
       let summary = SessionSummary(
