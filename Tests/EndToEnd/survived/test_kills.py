@@ -53,6 +53,7 @@ def is_whole(apart):
     return "redshift" in listing.stdout and apart.tool("tctl", "tokens", "add", "--type=db").returncode == 0
 
 
+@pytest.mark.timeout(90 + 30 * ROUNDS)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_is_killed_under_load(apart, database, part, record_property):
     kill, revive, spares_sessions = PARTS[part]

@@ -150,9 +150,9 @@ def test_peers_that_vanish_are_noticed_in_time(hosts, record_property):
                 if len(ended) == 6 and len(told) >= 2:
                     break
             assert ended.keys() == jobs.keys(), f"sessions in the database that nobody has any more: {jobs.keys() - ended.keys()}"
-            # Beside the agent's cable, not the client's own: it hears why.
-            for kind in ("stream", "waiting"):
-                assert "database service was lost" in str(jobs[f"far-front-{kind}"].outcome), jobs[f"far-front-{kind}"].outcome
+            # A client whose own cable is whole hears why, unless that would fall within a row.
+            assert "database service was lost" in str(jobs["far-front-waiting"].outcome)
+            assert isinstance(jobs["far-front-stream"].outcome, psycopg.OperationalError)
             # Not before: a link may be out for half a minute.
             assert min(ended.values()) > 25
             repaired = time.monotonic()

@@ -197,6 +197,7 @@ def check(host, writers, known):
             assert found.get(name) == expected.get(name), f"{name}: {found.get(name)} and not {expected.get(name)}"
 
 
+@pytest.mark.timeout(120 + 3 * KILLS)
 def test_the_state_survives_kills_at_any_point(tmp_path, record_property):
     host = AuthHost(tmp_path)
     host.start()
@@ -248,6 +249,7 @@ def test_the_state_survives_kills_at_any_point(tmp_path, record_property):
         f"lost; {unanswered} without an answer, none half made; back within {slowest:.1f} s"))
 
 
+@pytest.mark.timeout(120 + KILLS)
 def test_a_first_start_that_is_killed_leaves_nothing_in_the_way(tmp_path, record_property):
     """The authorities are made then: each of their files is there whole or not at all."""
     seen, count = 0, max(5, KILLS // 5)
