@@ -26,16 +26,23 @@ def lock(apart, session):
     return lambda: apart.run("tctl", "rm", f"lock/{name}")
 
 
+def stop(host, start):
+    """Tells a part to stop, whose limit is a second."""
+    host.process.send_signal(signal.SIGTERM)
+
+    def mend():
+        host.process.wait(20)
+        start()
+
+    return mend
+
+
 def stop_agent(apart, session):
-    apart.agents[0].process.send_signal(signal.SIGTERM)
-    apart.agents[0].process.wait(20)
-    return apart.agents[0].restart
+    return stop(apart.agents[0], apart.agents[0].restart)
 
 
 def stop_proxy(apart, session):
-    apart.proxy.process.send_signal(signal.SIGTERM)
-    apart.proxy.process.wait(20)
-    return lambda: apart.proxy.start(apart.port)
+    return stop(apart.proxy, lambda: apart.proxy.start(apart.port))
 
 
 @pytest.mark.parametrize("end", [reset, lock, stop_agent, stop_proxy])
