@@ -106,6 +106,7 @@ def test_many_connects_leave_nothing_behind(cluster, redshift, record_property):
     # Not from one value to another, which jump by what the allocator happens to keep, but along the line through all.
     grown = statistics.linear_regression(*zip(*samples)).slope * done
     first, last = samples[0][1], samples[-1][1]
+    print("sessions, KiB:", samples)
     assert grown < 4096 + 0.1 * first and last < 8192 + 1.1 * first, samples
     record_property("survived", (
         f"soak: {warm + done} sessions, {done / took:.0f} a second; memory {first / 1024:.1f} MiB after {warm}, {last / 1024:.1f} MiB "

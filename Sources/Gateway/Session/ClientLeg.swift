@@ -23,6 +23,9 @@ class ClientLeg: TLSChannel {
   final var address: String
   private(set) var phase = Phase.opening
   private var loginDeadline: Reactor.Timer?
+  /// Limits of the session, in hours often: without being cancelled they would outlive it.
+  private var idleLimit: Reactor.Timer?
+  private var lifetimeLimit: Reactor.Timer?
 
   private var startup: StartupParameters?
   private var request: SessionRequest?
@@ -177,10 +180,10 @@ class ClientLeg: TLSChannel {
     // Behind a tunnel, the agent sees to the limits of the session and to its records.
     guard let grant else { return }
     recorder = worker.recorder(for: grant)
-    if let idle = grant.idleTimeout { _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
+    if let idle = grant.idleTimeout { idleLimit = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
     if let lifetime = grant.lifetime {
       let used = min(lifetime, reactor.now - grantedAt)
-      _ = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime - used)
+      lifetimeLimit = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime - used)
     }
     worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: nil) }
   }
@@ -318,7 +321,7 @@ class ClientLeg: TLSChannel {
       }
     let silent = isWaiting ? 0 : reactor.now - lastHeard
     guard silent >= limit else {
-      _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
+      idleLimit = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
       return
     }
     endSession("idle", telling: WireError(.idleSessionTimeout, "the session was idle for too long"))
@@ -377,6 +380,8 @@ class ClientLeg: TLSChannel {
     if let cancelKey { worker.cancelKeys.revoke(cancelKey) }
     server = nil
     endLogin()
+    if let idleLimit { reactor.cancel(idleLimit) }
+    if let lifetimeLimit { reactor.cancel(lifetimeLimit) }
   }
 
   private func endLogin() {
