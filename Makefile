@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix simulate-every-byte bench bench-check bench-prerequisites fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix simulate-every-byte soak kills bench bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -45,6 +45,13 @@ fuzz: prerequisites ## Fuzz every parser for SECONDS each, or for RUNS inputs ea
 
 mutate: prerequisites ## Spoil the access control in one place after the other: do its tests notice?
 	python3 Tests/Mutation/mutate.py
+
+soak: build ## Connects at full rate, with an eye on memory and descriptors: SESSIONS=N, a day at 50 a second by itself
+	SALLYPORT_SOAK=$(or $(SESSIONS),4320000) .venv/bin/python -m pytest -q -p no:cacheprovider Tests/EndToEnd/test_faults.py -k many_connects
+
+kills: build ## kill -9 at random moments of the Auth Service that writes, and of every part under load: KILLS=N
+	SALLYPORT_KILLS=$(or $(KILLS),200) SALLYPORT_ROUNDS=5 .venv/bin/python -m pytest -q -p no:cacheprovider \
+	  Tests/EndToEnd/survived/test_state_kills.py Tests/EndToEnd/survived/test_kills.py
 
 bench-prerequisites:
 	@Tests/install-prerequisites.sh haproxy make stunnel4 strace valgrind

@@ -151,10 +151,14 @@ private struct CallerMiddleware: RouterMiddleware {
       var context = context
       context.peer = peer
       return try await next(request, context)
-    } catch let error as StateError where error.reason == .unavailable {
-      logger.error("the cluster's state is out of reach", metadata: ["id": "\(context.id)", "error": "\(error)"])
+    } catch let error as StateError where error.reason == .unavailable || error.reason == .full {
+      logger.error("the cluster's state cannot be used", metadata: ["id": "\(context.id)", "error": "\(error)"])
+      let isFull = error.reason == .full
       let answered = AuthError.unavailable(
-        "the Auth Service cannot reach the cluster's state; try again (its log has the reason under id \(context.id))")
+        (isFull
+          ? "the disk with the cluster's state is full and nothing can be changed; make room there"
+          : "the Auth Service cannot reach the cluster's state; try again")
+          + " (its log has the reason under id \(context.id))")
       return try answer(answered.body, status: .serviceUnavailable, request, context)
     } catch let error as AuthError where error.isForCaller {
       return try answer(error.body, status: .init(code: error.status), request, context)

@@ -28,6 +28,8 @@ final class Worker {
   var counters = WorkerCounters()
   /// The server is about to end: nobody logs in any more.
   var isDraining = false
+  /// And very soon: sessions end with what is under way in them.
+  var endsSessionsWhenIdle = false
 
   init(reactor: Reactor, gateway: Gateway, peers: Peers, reactorCount: Int) {
     self.reactor = reactor

@@ -14,6 +14,8 @@ public struct StateError: Error, Sendable, Equatable, CustomStringConvertible {
   public enum Reason: Sendable {
     /// It cannot be reached, or is too slow; it may be later.
     case unavailable
+    /// There is no room left where it lies: it can be read, not changed.
+    case full
     /// It is not what it should be.
     case damaged
     /// A statement was refused.

@@ -437,3 +437,8 @@ def pytest_terminal_summary(terminalreporter, config):
     tried = outcomes["passed"] | failed
     if tried:
         terminalreporter.write_line(f"bad inputs: tried {len(tried)}, passed {len(tried - failed)}")
+    for report in terminalreporter.stats.get("passed", []):
+        # What the tests of faults have counted.
+        for name, text in report.user_properties:
+            if name == "survived":
+                terminalreporter.write_line(f"survived: {text}")

@@ -19,6 +19,9 @@ DATABASE_HOST, FRONT_INSIDE = "10.213.2.2", "10.213.2.1"
 
 
 class ThreeHosts:
+    # What plays AWS, and with which world: here nothing is allowed before the guide's policies are made.
+    emulator, world = "iam.py", "world_iam.json"
+
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
         self.prefix = f"cluster-{os.getpid()}"
@@ -120,8 +123,8 @@ exit $status"""
         subprocess.run(self.inside("database-host", script, "start", pg, DATABASE_PORT), check=True)
         shutil.copy(pg / "ca.pem", self.directory / "bundle.pem")
         self.spawn(
-            "database-host", "aws", ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/iam.py", "--port", AWS_PORT,
-            "--world", ROOT / "Tests/AWSEmulator/world_iam.json", "--postgres",
+            "database-host", "aws", ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator" / self.emulator, "--port",
+            AWS_PORT, "--world", ROOT / "Tests/AWSEmulator" / self.world, "--postgres",
             f"host={pg} port={DATABASE_PORT} user=postgres dbname=dev")
         wait_until(lambda: self.reaches("database-host", "127.0.0.1", AWS_PORT), "emulator")
 

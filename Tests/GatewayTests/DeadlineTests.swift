@@ -41,6 +41,23 @@ import Testing
     #expect(try #require(scene.authorizer.waitForEnd()).reason == "database closed the connection")
   }
 
+  @Test func theLimitsOfASessionGoWithIt() async throws {
+    // An hour for each: what is left of them would be due then, and a day of sessions would pile up.
+    let scene = try Scene(limit: 3_600_000) { database, context in
+      try database.acceptLogin(context)
+      database.send(Say.ready)
+    }
+    defer { scene.end() }
+    #expect(try #require(scene.authorizer.waitForEnd()).reason == "database closed the connection")
+    var isQuiet = false
+    // Timers of a few seconds, such as that for dialling, run out by themselves.
+    for _ in 0..<100 where !isQuiet {
+      isQuiet = await scene.running.ask(within: .seconds(1)) { $0.reactor.nextTimer == nil } == [true]
+      try await Task.sleep(for: .milliseconds(200))
+    }
+    #expect(isQuiet)
+  }
+
   enum Stage: CaseIterable { case tlsAnswer, handshake, authentication, midAuthentication, settling }
 
   @Test(arguments: Stage.allCases) func aSilentDatabaseEndsTheLogin(stage: Stage) throws {

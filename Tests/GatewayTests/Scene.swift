@@ -42,15 +42,16 @@ final class OpenAuthorizer: SessionAuthorizer {
 struct Scene {
   let authorizer: OpenAuthorizer
   let client: TLSPeer
-  private let running: RunningGateway
+  let running: RunningGateway
   private let databaseIsOver = DispatchSemaphore(value: 0)
 
   /// - Parameters:
   ///   - adjust: changes the gateway's settings.
+  ///   - limit: of the session, idle and in all, in milliseconds.
   ///   - deriveKeys: in place of SCRAM's own derivation.
   ///   - database: plays the database on a thread of its own; the scene is over for it when it returns.
   init(
-    adjust: (inout GatewaySettings) -> Void = { _ in },
+    adjust: (inout GatewaySettings) -> Void = { _ in }, limit: UInt64? = nil,
     deriveKeys: @escaping @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys = {
       (derivation) throws(AuthenticationFailure) in try derivation.run()
     },
@@ -83,7 +84,7 @@ struct Scene {
       SessionGrant(
         sessionID: "1", addresses: [databaseAddress], tls: toDatabase, serverName: "localhost", user: request.user,
         database: request.database, password: Secret(utf8: "pencil"), isPasswordCached: false, deriveKeys: deriveKeys,
-        idleTimeout: nil, lifetime: nil)
+        idleTimeout: limit, lifetime: limit)
     }
     var settings = GatewaySettings(postgresTLS: server, directTLS: server, http: nil)
     adjust(&settings)

@@ -62,6 +62,28 @@ private func quiet() {}
     }
   }
 
+  @Test func aStateWithoutRoomIsToldFromOneOutOfReach() async throws {
+    try await withState(.sqlite) { open in
+      let store = try open(quiet)
+      // As if the disk ended a few pages on.
+      try store.write { database in
+        let pages = try Int.fetchOne(database, sql: "PRAGMA page_count") ?? 0
+        try database.execute(sql: "PRAGMA max_page_count = \(pages + 4)")
+      }
+      let error = #expect(throws: StateError.self) {
+        try store.write { database in
+          for number in 0..<1000 {
+            try database.execute(
+              sql: "INSERT INTO thing (name, body) VALUES (?, ?)", arguments: ["\(number)", Data(count: 1000)])
+          }
+        }
+      }
+      #expect(error?.reason == .full)
+      #expect(try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM thing") } == 0)
+      try store.write { try $0.execute(sql: "INSERT INTO thing (name) VALUES ('small')") }
+    }
+  }
+
   @Test(arguments: Kind.allCases) func rowsTouchedAreCounted(_ kind: Kind) async throws {
     try await withState(kind) { open in
       let store = try open(quiet)

@@ -23,6 +23,9 @@ class ClientLeg: TLSChannel {
   final var address: String
   private(set) var phase = Phase.opening
   private var loginDeadline: Reactor.Timer?
+  /// Limits of the session, in hours often: without being cancelled they would outlive it.
+  private var idleLimit: Reactor.Timer?
+  private var lifetimeLimit: Reactor.Timer?
 
   private var startup: StartupParameters?
   private var request: SessionRequest?
@@ -177,10 +180,10 @@ class ClientLeg: TLSChannel {
     // Behind a tunnel, the agent sees to the limits of the session and to its records.
     guard let grant else { return }
     recorder = worker.recorder(for: grant)
-    if let idle = grant.idleTimeout { _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
+    if let idle = grant.idleTimeout { idleLimit = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
     if let lifetime = grant.lifetime {
       let used = min(lifetime, reactor.now - grantedAt)
-      _ = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime - used)
+      lifetimeLimit = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime - used)
     }
     worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: nil) }
   }
@@ -225,6 +228,7 @@ class ClientLeg: TLSChannel {
     worker.counters.bytesToClients &+= UInt64(bytes.count)
     recorder?.noteResponses(bytes, now: reactor.now)
     write(bytes)
+    if worker.endsSessionsWhenIdle { drain(silentFor: 0) }
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)
     lastDrained = reactor.now
@@ -271,8 +275,6 @@ class ClientLeg: TLSChannel {
   override func plaintextEnded() {
     switch phase {
     case .relay:
-      // Nobody will read the answer: a running query is cancelled rather than left to burn.
-      if !hasTerminated { server?.cancelQuery() }
       // Within a message it would become a part of that: the database must not get what the client has not sent.
       if scanner.isAtMessageBoundary { server?.write(Encode.terminate()) }
       endSession("client closed the connection")
@@ -319,7 +321,7 @@ class ClientLeg: TLSChannel {
       }
     let silent = isWaiting ? 0 : reactor.now - lastHeard
     guard silent >= limit else {
-      _ = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
+      idleLimit = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: limit - silent)
       return
     }
     endSession("idle", telling: WireError(.idleSessionTimeout, "the session was idle for too long"))
@@ -354,6 +356,11 @@ class ClientLeg: TLSChannel {
     // An error can be put between messages only; the scanner of the other direction knows where it stands.
     let canTell = phase == .relay ? server?.isAtMessageBoundary ?? true : true
     if let error, canTell { announceEnd(error) }
+    if phase == .relay, !hasTerminated, let server, !server.isIdle(afterRequests: scanner.cycles) {
+      // Nobody will read the answer: a running query is cancelled rather than left to burn, and to change things on behalf
+      // of somebody who has just been locked. A database does not look at its connection while it works.
+      server.cancelQuery()
+    }
     if phase == .relay { worker.counters.sessionsEnded &+= 1 } else if let error { worker.counters.refuse(error) }
     if phase == .relay, let grant {
       let summary = SessionSummary(
@@ -373,6 +380,8 @@ class ClientLeg: TLSChannel {
     if let cancelKey { worker.cancelKeys.revoke(cancelKey) }
     server = nil
     endLogin()
+    if let idleLimit { reactor.cancel(idleLimit) }
+    if let lifetimeLimit { reactor.cancel(lifetimeLimit) }
   }
 
   private func endLogin() {

@@ -358,8 +358,9 @@ final class ServerChannel: ServerLeg {
   private func end(saying error: WireError?) {
     let client = self.client
     self.client = nil
-    client?.serverEnded(saying: error)
+    // First: there is nothing to be cancelled any more.
     phase = .over
+    client?.serverEnded(saying: error)
     close()
   }
 
@@ -370,9 +371,9 @@ final class ServerChannel: ServerLeg {
   }
 
   override func willClose() {
-    let client = self.client
+    let (client, wasRelaying) = (self.client, phase == .relay)
     self.client = nil
-    if phase == .relay { client?.serverEnded(saying: nil) }
     phase = .over
+    if wasRelaying { client?.serverEnded(saying: nil) }
   }
 }

@@ -145,8 +145,9 @@ final class TunnelChannel: ServerLeg {
   private func end(saying error: WireError?) {
     let client = self.client
     self.client = nil
-    client?.serverEnded(saying: error)
+    // First: what runs there cannot be asked to stop through it.
     leave()
+    client?.serverEnded(saying: error)
     close()
   }
 
@@ -203,9 +204,9 @@ final class TunnelChannel: ServerLeg {
 
   override func willClose() {
     if phase == .idle { worker.tunnels.withdraw(handle, of: agent) }
-    let client = self.client
+    let (client, wasRelaying) = (self.client, phase == .relay)
     self.client = nil
-    if phase == .relay { client?.serverEnded(saying: nil) }
     leave()
+    if wasRelaying { client?.serverEnded(saying: nil) }
   }
 }

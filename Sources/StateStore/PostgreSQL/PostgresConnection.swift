@@ -138,6 +138,8 @@ final class PostgresConnection {
     // PG_DIAG_SQLSTATE and PG_DIAG_MESSAGE_PRIMARY are characters, which Swift imports as such.
     let state = field(Int32(UInt8(ascii: "C"))) ?? ""
     let message = field(Int32(UInt8(ascii: "M"))) ?? "no reason given"
+    // disk_full
+    if state == "53100" { return StateError(.full, "\(place): \(message) (\(state))") }
     // Classes (appendix A): 08 connection, 40 rollback, 53 resources, 55 object state, 57 intervention, 25006 read-only.
     let passing = ["08", "40", "53", "55", "57"].contains(state.prefix(2)) || state == "25006"
     return StateError(passing ? .unavailable : .refused, "\(place): \(message) (\(state))")

@@ -20,6 +20,8 @@ public final class SQLiteStore: StateStore {
       try Self.migrator(migrations).migrate(queue)
       let verdict = try queue.read { try Swift.String.fetchOne($0, sql: "PRAGMA quick_check(1)") }
       guard verdict == "ok" else { throw StateError(.damaged, "\(path) is damaged: \(verdict ?? "no answer")") }
+    } catch let error as DatabaseError where error.resultCode == .SQLITE_FULL {
+      throw StateError(.full, "there is no room on the disk of \(path), which has to be brought up to date; make some")
     } catch let error as DatabaseError {
       throw StateError(
         .damaged, "\(path) is damaged or not a Sallyport state file (\(error.resultCode)); restore a backup")
@@ -41,7 +43,9 @@ public final class SQLiteStore: StateStore {
       return try body()
     } catch let error as DatabaseError {
       switch error.resultCode {
-      case .SQLITE_FULL, .SQLITE_IOERR, .SQLITE_READONLY, .SQLITE_BUSY, .SQLITE_CANTOPEN:
+      case .SQLITE_FULL:
+        throw StateError(.full, "the disk with the state is full")
+      case .SQLITE_IOERR, .SQLITE_READONLY, .SQLITE_BUSY, .SQLITE_CANTOPEN:
         throw StateError(.unavailable, "the state cannot be read or written: \(error.message ?? "\(error.resultCode)")")
       case .SQLITE_CORRUPT, .SQLITE_NOTADB:
         throw StateError(.damaged, "the state is damaged; restore a backup")

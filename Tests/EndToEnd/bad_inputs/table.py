@@ -80,8 +80,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "test_faults.py::test_client_that_never_reads_does_not_fill_memory DeadlineTests.aClientThatNeverReadsIsEndedAsStalled"),
     ("26", "a client that goes in mid query", "the query is cancelled", "test_clients.py::test_query_of_a_client_that_vanishes_is_cancelled"),
     ("27", "a certificate that expires in the session", "57P01 if a role says so", "test_faults.py::test_sessions_end_with_their_certificate"),
-    ("28", "a lock during the session", "57P01 within a second", "test_locks.py::test_28_a_lock_ends_running_sessions_within_a_second "
-     "test_cluster.py::test_a_lock_ends_sessions_at_the_agent_soon"),
+    ("28", "a lock during the session", "57P01 within a second; its query is cancelled", "test_locks.py::test_28_a_lock_ends_running_sessions_within_a_second "
+     "test_cluster.py::test_a_lock_ends_sessions_at_the_agent_soon survived/test_abandoned.py::test_a_query_ends_with_its_session"),
     ("29", "line ends, escapes and JSON in each recorded field", "one record, well formed",
      "test_refusals.py::test_29_no_field_can_forge_an_audit_record test_roles_on_the_wire.py::test_29_forged_application_names "
      "test_roles_on_the_wire.py::test_29_forged_users_and_databases test_roles_on_the_wire.py::test_29_forged_users_at_the_login "
@@ -152,8 +152,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("58", "no descriptors left", "accepting pauses, sessions live, no spin", "test_limits.py::test_58_without_descriptors_accepting_pauses_and_nothing_else"),
     ("59", "5,000 sockets that never log in; twice the sessions that may be", "bounded memory; 53300, and who is in goes on",
      "test_flood.py::test_a_flood_from_one_address_leaves_others_alone bad_inputs/test_overload.py::test_59_at_twice_the_limit_the_rest_is_told_and_the_others_go_on"),
-    ("60", "a full disk under the audit log; a read-only data directory", "57P03 for new sessions, recovery by itself; an error at the start",
-     "test_audit.py::test_60_a_full_disk_refuses_sessions_and_recovers bad_inputs/test_state.py::test_60_a_directory_that_cannot_be_written_is_told"),
+    ("60", "a full disk under the audit log or the state; a read-only data directory",
+     "57P03 for new sessions, 503 for changes, recovery by itself; an error at the start",
+     "survived/test_full_disk.py::test_a_full_disk_under_the_state test_audit.py::test_60_a_full_disk_refuses_sessions_and_recovers bad_inputs/test_state.py::test_60_a_directory_that_cannot_be_written_is_told"),
     # The process
     ("61", "kill -9 of server, proxy, agent, database, AWS", "clients see the end at once, agents come back, records are whole",
      "test_audit.py::test_61_a_kill_leaves_whole_records_only test_cluster.py::test_agents_come_back_to_a_proxy_that_was_killed "
