@@ -3,6 +3,7 @@ import AccessControl
 import Audit
 import ConfigurationFile
 import Foundation
+import Gateway
 import Secrets
 import TLS
 import TextForms
@@ -29,6 +30,7 @@ public struct ServedDatabase: Sendable {
   private let tlsMode: ClientTLSContext.Mode
   private let caPEM: String?
   let redshift: RedshiftTarget?
+  let pool: PoolSettings?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
   public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
@@ -58,6 +60,7 @@ public struct ServedDatabase: Sendable {
       caPEM = configuration.caPEM ?? fromFile
       tls = try ClientTLSContext(mode: tlsMode, trustedCAPEM: caPEM)
       redshift = try RedshiftTarget(configuration, host: host, complaint: complaint)
+      pool = configuration.pool.map(PoolSettings.init)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
     } catch let error as AWSError {
@@ -73,6 +76,9 @@ public struct ServedDatabase: Sendable {
       mode: tlsMode, trustedCAPEM: caPEM, furtherCAPEMs: caPEM == nil ? clusterCAPEMs : [],
       clientCertificate: certificate)
   }
+
+  /// What connections to it have in common, as it is configured.
+  var poolIdentity: [String] { [name, uri, serverName, tlsMode.rawValue, caPEM ?? ""] }
 
   /// `db_type` of audit records.
   var auditType: String { redshift?.auditType ?? "self-hosted" }

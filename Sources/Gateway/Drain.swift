@@ -38,6 +38,7 @@ extension Worker {
   func drain(silentFor silence: UInt64) -> Int {
     isDraining = true
     for pool in agentPools.values { pool.stop() }
+    pools.drain()
     reactor.forEachChannel { channel in
       if let listener = channel as? Listener {
         listener.close()

@@ -53,6 +53,10 @@ public enum Encode {
     return message("K", body)
   }
 
+  public static func parameterStatus(name: [UInt8], value: [UInt8]) -> [UInt8] {
+    message("S", name + [0] + value + [0])
+  }
+
   /// - Parameter status: `I`, `T` or `E` as a byte.
   public static func readyForQuery(status: UInt8) -> [UInt8] { message("Z", [status]) }
 

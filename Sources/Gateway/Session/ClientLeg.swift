@@ -8,7 +8,7 @@ import TunnelWire
 ///
 /// How the client is reached before that and how it hears of the login's outcome is the subclass's: `ClientChannel` for
 /// the public port, `TunnelledClient` for an agent's end of a tunnel. Phases only move forward.
-class ClientLeg: TLSChannel {
+class ClientLeg: TLSChannel, ServerOwner {
   enum Phase { case opening, login, relay, over }
 
   private enum Tag: UInt8 {
@@ -134,8 +134,13 @@ class ClientLeg: TLSChannel {
       self.grant = grant
       grantedAt = reactor.now
       let packet = try startup.relayed(
-        user: grant.user, database: grant.database, replication: startup.wantsReplication)
-      ServerChannel.dial(grant, startup: packet, client: self)
+        user: grant.login.user, database: grant.database, replication: startup.wantsReplication)
+      guard let plan = grant.pool, !startup.wantsReplication else {
+        return ServerChannel.dial(grant.login, startup: packet, owner: self, worker: worker)
+      }
+      PoolAttempt(
+        membership: PoolMembership(plan, startup: packet), login: grant.login, owner: self, worker: worker
+      ).run()
     case .agents(let database):
       let packet = try startup.relayed(
         user: startup.user, database: startup.database, replication: startup.wantsReplication)
@@ -156,15 +161,33 @@ class ClientLeg: TLSChannel {
     if let grant {
       worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
       self.grant = nil
-      if rejectedPassword, grant.isPasswordCached, var request, request.rejectedPassword == nil {
-        request.rejectedPassword = grant.password
+      if rejectedPassword, grant.login.isPasswordCached, var request, request.rejectedPassword == nil {
+        request.rejectedPassword = grant.login.password
         return authorize(request)
       }
     }
     refuse(error)
   }
 
-  /// The database let us in.
+  /// The database let us in, now or for an earlier client. The session begins once that is on record.
+  func serverLoggedIn(_ server: ServerChannel) {
+    guard phase == .login, let grant else { return server.close() }
+    let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant.sessionID)
+    gateway.pool.run {
+      let refusal = await gateway.authorizer.sessionStarting(sessionID)
+      // A full mailbox leaves the login to its deadline.
+      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.recorded(refusal, of: sessionID) }
+    }
+  }
+
+  private func recorded(_ refusal: WireError?, of sessionID: String) {
+    guard phase == .login, grant?.sessionID == sessionID, let server = server as? ServerChannel else { return }
+    guard let refusal else { return server.begin(for: self) }
+    server.clientEnded()
+    serverFailed(refusal, rejectedPassword: false)
+  }
+
+  /// The session begins.
   func serverReady(_ greeting: ServerGreeting, from server: ServerLeg) {
     guard phase == .login else { return server.close() }
     announceReady(greeting)
@@ -193,6 +216,7 @@ class ClientLeg: TLSChannel {
     clientSpokeLast = true
     bytesReceived &+= UInt64(bytes.count)
     worker.counters.bytesFromClients &+= UInt64(bytes.count)
+    let lastType = scanner.lastType
     do {
       let scan = try scanner.scan(bytes)
       let passed = UnsafeRawBufferPointer(rebasing: bytes[..<(scan.terminateEnd ?? bytes.count)])
@@ -201,9 +225,11 @@ class ClientLeg: TLSChannel {
       case .overflow: return endSession("audit log overloaded", telling: QueryRecorder.overflow)
       case .nameTooLong: return endSession("name too long to be recorded", telling: QueryRecorder.nameTooLong)
       }
-      if scan.terminateEnd != nil {
+      if let end = scan.terminateEnd {
         hasTerminated = true
-        server.write(passed)
+        // What stands before it in these bytes would still have to be answered.
+        let isAlone = end == MessageScanner.terminateLength
+        if !(isAlone && leave(server, after: lastType)) { server.write(passed) }
         endSession("client terminated")
         return
       }
@@ -215,6 +241,13 @@ class ClientLeg: TLSChannel {
       pauseReceiving()
       server.notifyWhenQueued(atMost: Self.lowMark)
     }
+  }
+
+  /// Leaves a server connection that is at rest to its pool, if it has one; `lastType` is of the client's last message to it.
+  private func leave(_ server: ServerLeg, after lastType: UInt8) -> Bool {
+    guard !FrontendMessage.isAnsweredLater(lastType), server.release(afterRequests: scanner.cycles) else { return false }
+    self.server = nil
+    return true
   }
 
   /// Bytes of the database, unchanged. Returns whether the client keeps up.
@@ -271,9 +304,11 @@ class ClientLeg: TLSChannel {
   override func plaintextEnded() {
     switch phase {
     case .relay:
-      // Nobody will read the answer: a running query is cancelled rather than left to burn.
-      if !hasTerminated { server?.cancelQuery() }
-      server?.write(Encode.terminate())
+      if let server, !(scanner.isAtMessageBoundary && leave(server, after: scanner.lastType)) {
+        // Nobody will read the answer: a running query is cancelled rather than left to burn.
+        if !server.isIdle(afterRequests: scanner.cycles) { server.cancelQuery() }
+        server.write(Encode.terminate())
+      }
       endSession("client closed the connection")
     case .opening: openingEnded()
     case .login, .over: close()

@@ -5,23 +5,28 @@ import Secrets
 import TLS
 import TLSTransport
 
-/// The connection to the database on behalf of one client: dial, TLS, authentication, then the relay.
+/// The connection to a database: dial, TLS and authentication for its owner, then the relay for a client; between two
+/// clients it is its pool's.
 final class ServerChannel: ServerLeg {
-  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, recording, relay, over }
+  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, ready, relay, pooled, over }
 
   private enum Tag: UInt8 {
     case connect = 1
-    case silence
+    case silence, pool
   }
 
   /// Milliseconds one address may take to answer before the next is tried.
   private static let connectDeadline: UInt64 = 5_000
 
   let address: SocketAddress
-  private let grant: SessionGrant
+  private let login: ServerLogin
   private let startup: [UInt8]
   private let remaining: ArraySlice<SocketAddress>
+  /// Who hears of the login, until a client has the connection.
+  private var owner: (any ServerOwner)?
   private var client: ClientLeg?
+  /// Its life beyond one client.
+  private(set) var pooled: PooledServer?
   private var phase = Phase.connecting
   private var authentication: ServerAuthentication?
   private var reader = BackendMessageReader()
@@ -40,50 +45,55 @@ final class ServerChannel: ServerLeg {
 
   override func cancelQuery() {
     guard phase == .relay, let key = collector.backendKey else { return }
-    CancelChannel.send(key, grant: grant, address: address, worker: worker)
+    if CancelChannel.send(key, login, address, for: self) { pooled?.cancelBegan() }
   }
 
-  /// Connects to the first of the grant's addresses that answers and logs in; the client hears of the outcome.
-  static func dial(_ grant: SessionGrant, startup: [UInt8], client: ClientLeg) {
-    dial(grant, grant.addresses[...], startup: startup, client: client, earlier: nil)
+  /// Connects to the first of the login's addresses that answers and logs in; `owner` hears of the outcome.
+  ///
+  /// - Parameter pool: takes the connection when its client leaves.
+  static func dial(
+    _ login: ServerLogin, startup: [UInt8], owner: any ServerOwner, worker: Worker, pool: PoolMembership? = nil
+  ) {
+    dial(login, login.addresses[...], startup: startup, owner, worker, pool, earlier: nil)
   }
 
   private static func dial(
-    _ grant: SessionGrant, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], client: ClientLeg,
-    earlier: String?
+    _ login: ServerLogin, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], _ owner: any ServerOwner,
+    _ worker: Worker, _ pool: PoolMembership?, earlier: String?
   ) {
     guard let address = addresses.first else {
-      return client.serverFailed(
+      return owner.serverFailed(
         WireError(
           .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
           hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'."),
         rejectedPassword: false)
     }
-    let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
+    let server = ServerChannel(login, address, addresses.dropFirst(), startup: startup, owner, worker)
     do {
       let descriptor = try Sockets.open(address.family)
-      try client.worker.reactor.add(server, descriptor: descriptor)
+      try worker.reactor.add(server, descriptor: descriptor)
       if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
     } catch {
-      server.client = nil
+      server.owner = nil
       server.close()
-      return dial(grant, addresses.dropFirst(), startup: startup, client: client, earlier: "\(error)")
+      return dial(login, addresses.dropFirst(), startup: startup, owner, worker, pool, earlier: "\(error)")
     }
-    client.attach(server)
+    server.pooled = pool.map { PooledServer(server, $0, validity: login.validity) }
+    owner.attach(server)
     _ = server.reactor.startTimer(for: server, tag: Tag.connect.rawValue, after: connectDeadline)
     server.reactor.connect(server, to: address)
   }
 
   private init(
-    _ grant: SessionGrant, _ address: SocketAddress, _ remaining: ArraySlice<SocketAddress>, startup: [UInt8],
-    client: ClientLeg
+    _ login: ServerLogin, _ address: SocketAddress, _ remaining: ArraySlice<SocketAddress>, startup: [UInt8],
+    _ owner: any ServerOwner, _ worker: Worker
   ) {
-    self.grant = grant
+    self.login = login
     self.address = address
     self.remaining = remaining
     self.startup = startup
-    self.client = client
-    super.init(worker: client.worker)
+    self.owner = owner
+    super.init(worker: worker)
   }
 
   // MARK: Connecting
@@ -100,6 +110,7 @@ final class ServerChannel: ServerLeg {
     switch Tag(rawValue: tag) {
     case .connect: if phase == .connecting { tryNext("\(address) did not answer in time") }
     case .silence: checkSilence()
+    case .pool: pooled?.timerFired()
     case nil: break
     }
   }
@@ -124,7 +135,7 @@ final class ServerChannel: ServerLeg {
     case .handshake: missing = "go on with the TLS handshake"
     case .authentication: missing = "go on with the authentication"
     case .settling: missing = "become ready after the authentication"
-    case .connecting, .recording, .relay, .over: return
+    case .connecting, .ready, .relay, .pooled, .over: return
     }
     fail(
       WireError(
@@ -133,11 +144,12 @@ final class ServerChannel: ServerLeg {
   }
 
   private func tryNext(_ reason: String) {
-    guard let client, phase == .connecting else { return }
+    guard let owner, phase == .connecting else { return }
     phase = .over
-    self.client = nil
+    self.owner = nil
+    let pool = pooled?.membership
     close()
-    Self.dial(grant, remaining, startup: startup, client: client, earlier: reason)
+    Self.dial(login, remaining, startup: startup, owner, worker, pool, earlier: reason)
   }
 
   // MARK: Incoming
@@ -147,7 +159,8 @@ final class ServerChannel: ServerLeg {
     case .relay: relay(bytes)
     case .tlsAnswer: readTLSAnswer(bytes)
     case .authentication, .settling: readLogin(bytes)
-    case .recording: keep(bytes)
+    case .ready: keep(bytes)
+    case .pooled: pooled?.received(bytes)
     case .connecting, .handshake, .over: break
     }
   }
@@ -162,6 +175,7 @@ final class ServerChannel: ServerLeg {
       if !valid.isEmpty { _ = client.deliver(valid) }
       return end(saying: WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
     }
+    pooled?.parameters.note(bytes)
     if !client.deliver(bytes) { pauseReceiving() }
   }
 
@@ -178,7 +192,7 @@ final class ServerChannel: ServerLeg {
     }
     phase = .handshake
     expectAnswer()
-    secureAsClient(grant.tls, serverName: grant.serverName)
+    secureAsClient(login.tls, serverName: login.serverName)
   }
 
   override func secured() {
@@ -186,7 +200,7 @@ final class ServerChannel: ServerLeg {
     phase = .authentication
     worker.counters.databaseHandshakes.completed &+= 1
     authentication = ServerAuthentication(
-      user: grant.user, password: grant.password, tlsServerEndPoint: tls.serverEndPointHash(),
+      user: login.user, password: login.password, tlsServerEndPoint: tls.serverEndPointHash(),
       isTLSVerified: tls.isPeerVerified)
     write(startup)
     expectAnswer()
@@ -222,7 +236,7 @@ final class ServerChannel: ServerLeg {
     case .authenticated: phase = .settling
     case .derive(let derivation):
       endWait()
-      let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, grant.deriveKeys)
+      let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, login.deriveKeys)
       worker.gateway.pool.run {
         let keys = Result { () throws(AuthenticationFailure) in try deriveKeys(derivation) }
         // A full mailbox leaves the login to its deadline.
@@ -244,17 +258,13 @@ final class ServerChannel: ServerLeg {
 
   private func settle(_ message: BackendMessageReader.Message) throws {
     guard try collector.handle(type: message.type, body: message.body) else { return }
-    phase = .recording
+    phase = .ready
     authentication = nil
     endWait()
-    // No byte of the session flows before its start is on record.
+    // No byte of a session flows before its start is on record.
     pauseReceiving()
-    let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant.sessionID)
-    gateway.pool.run {
-      let refusal = await gateway.authorizer.sessionStarting(sessionID)
-      // A full mailbox leaves the login to its deadline.
-      mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.recorded(refusal) }
-    }
+    pooled?.loggedIn(collector.greeting)
+    owner?.serverLoggedIn(self)
   }
 
   /// What the database says between its ReadyForQuery and the session's beginning: little, if anything.
@@ -266,22 +276,55 @@ final class ServerChannel: ServerLeg {
     }
   }
 
-  private func recorded(_ refusal: WireError?) {
-    guard phase == .recording else { return }
-    if let refusal { return fail(refusal) }
+  /// The session of `client` begins.
+  func begin(for client: ClientLeg) {
+    guard phase == .ready else { return }
     phase = .relay
+    owner = nil
+    self.client = client
     let rest = reader.takeRest()
-    client?.serverReady(collector.greeting, from: self)
+    client.serverReady(pooled?.greeting ?? collector.greeting, from: self)
     if !rest.isEmpty { rest.withUnsafeBytes { relay($0) } }
     // What came with it may have filled the client's queue: then that resumes us.
-    if phase == .relay, (client?.queuedBytes ?? 0) <= ClientLeg.highMark { resumeReceiving() }
+    if phase == .relay, client.queuedBytes <= ClientLeg.highMark { resumeReceiving() }
+  }
+
+  // MARK: Pool
+
+  override func release(afterRequests requests: UInt64) -> Bool {
+    guard let pooled, isIdle(afterRequests: requests), !worker.isDraining else { return false }
+    phase = .pooled
+    client = nil
+    resumeReceiving()
+    pooled.release()
+    return true
+  }
+
+  /// The pool gives the connection to another owner, as if it had just been logged in.
+  func lend(to owner: any ServerOwner) {
+    guard phase == .pooled else { return }
+    phase = .ready
+    self.owner = owner
+    scanner = MessageScanner(side: .backend)
+    pauseReceiving()
+  }
+
+  func startPoolTimer(after milliseconds: UInt64) -> Reactor.Timer {
+    reactor.startTimer(for: self, tag: Tag.pool.rawValue, after: milliseconds)
+  }
+
+  /// Says goodbye to the database; the pool has forgotten the connection.
+  func discard() {
+    phase = .over
+    write(Encode.terminate())
+    finish()
   }
 
   // MARK: Ends
 
   /// The client's channel says goodbye for both: closing here first would take its last word away.
   override func reactorStopping() {
-    if client == nil { close() }
+    if phase == .pooled { pooled?.discard(.shutdown) } else if client == nil, owner == nil { close() }
   }
 
   override func drained() { client?.resumeReceiving() }
@@ -292,7 +335,7 @@ final class ServerChannel: ServerLeg {
       let saidWhy = scanner.lastType == UInt8(ascii: "E")
       end(saying: saidWhy ? nil : WireError(.connectionFailure, "the database closed the connection unexpectedly"))
     case .connecting: tryNext("connection closed")
-    case .over: close()
+    case .over, .pooled: close()
     default: fail(WireError(.cannotConnect, "the database closed the connection during the login"))
     }
   }
@@ -302,7 +345,7 @@ final class ServerChannel: ServerLeg {
     case .relay:
       end(saying: WireError(.connectionFailure, "the connection to the database was lost: \(SystemError.text(errno))"))
     case .connecting: tryNext(SystemError.text(errno))
-    case .over: close()
+    case .over, .pooled: close()
     default: fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
     }
   }
@@ -311,8 +354,8 @@ final class ServerChannel: ServerLeg {
     if phase == .handshake { worker.counters.databaseHandshakes.fail(failure) }
     switch phase {
     case .relay: end(saying: WireError(.connectionFailure, "TLS with the database failed: \(failure.message)"))
-    case .over: close()
-    default: fail(Self.loginFailure(failure, presentsCertificate: grant.tls.hasCertificate))
+    case .over, .pooled: close()
+    default: fail(Self.loginFailure(failure, presentsCertificate: login.tls.hasCertificate))
     }
   }
 
@@ -327,23 +370,26 @@ final class ServerChannel: ServerLeg {
   }
 
   private func fail(_ error: WireError, rejectedPassword: Bool = false) {
-    let client = self.client
+    let owner = self.owner
     phase = .over
-    self.client = nil
+    self.owner = nil
     finish()
-    client?.serverFailed(error, rejectedPassword: rejectedPassword)
+    owner?.serverFailed(error, rejectedPassword: rejectedPassword)
   }
 
   private func end(saying error: WireError?) {
     let client = self.client
     self.client = nil
-    client?.serverEnded(saying: error)
     phase = .over
+    pooled?.lost()
+    client?.serverEnded(saying: error)
     close()
   }
 
   override func clientEnded() {
     client = nil
+    owner = nil
+    if phase == .ready || phase == .relay || phase == .pooled { pooled?.abandoned() }
     phase = .over
     finish()
   }
@@ -351,7 +397,9 @@ final class ServerChannel: ServerLeg {
   override func willClose() {
     let client = self.client
     self.client = nil
+    owner = nil
     if phase == .relay { client?.serverEnded(saying: nil) }
+    if phase == .relay || phase == .pooled { pooled?.lost() }
     phase = .over
   }
 }

@@ -1,0 +1,54 @@
+import AWS
+import Foundation
+import Gateway
+import PKI
+import PostgresWire
+import Secrets
+import TLS
+
+/// The way of one person to one database as one of its users: gives a login for it whenever one is needed.
+struct DatabaseLogins: Sendable {
+  let database: ServedDatabase
+  let identity: UserIdentity
+  /// As the client asked for it.
+  let user: String
+  let databaseName: String
+  /// A role names the user letter by letter, so that it may be of another account.
+  let isSpelledOut: Bool
+  let authenticator: RedshiftAuthenticator
+  let clientCertificates: ClientCertificates
+  let keys: ScramKeyCache
+
+  /// A login that is good now, and what it has in common with others that lead to equal connections.
+  ///
+  /// - Parameter rejected: a password that the database has refused.
+  /// - Throws: `AWSError`, `CredentialsError`, `ClientCertificateError` or `WireError`.
+  func login(rejected: Secret?) async throws -> (login: ServerLogin, poolIdentity: [String]) {
+    let person = [identity.username, user, databaseName]
+    guard let redshift = database.redshift else {
+      let entry = try await clientCertificates.entry(for: database, user: user)
+      let login = try serverLogin(
+        tls: entry.context, user: user, password: nil, isCached: false, validUntil: entry.validUntil)
+      return (login, database.poolIdentity + person + entry.authorityPEMs)
+    }
+    let asked = try redshift.login(user: user, database: databaseName, isSpelledOut: isSpelledOut)
+    let (credentials, isCached) = try await authenticator.credentials(
+      for: asked, userName: identity.username, rejected: rejected)
+    let login = try serverLogin(
+      tls: database.tls, user: credentials.user, password: credentials.password, isCached: isCached,
+      validUntil: credentials.expiration)
+    return (login, database.poolIdentity + person + [credentials.user, String(describing: asked)])
+  }
+
+  private func serverLogin(
+    tls: ClientTLSContext, user: String, password: Secret?, isCached: Bool, validUntil: Date
+  ) throws -> ServerLogin {
+    ServerLogin(
+      addresses: try Resolver.addresses(host: database.host, port: database.port), tls: tls,
+      serverName: database.serverName, user: user, password: password, isPasswordCached: isCached,
+      deriveKeys: { [keys, password] derivation throws(AuthenticationFailure) in
+        try keys.keys(for: derivation, password: password)
+      },
+      validity: UInt64(max(0, validUntil.timeIntervalSinceNow) * 1000))
+  }
+}

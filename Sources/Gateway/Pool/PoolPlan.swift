@@ -1,0 +1,47 @@
+import PostgresWire
+
+/// A grant's word on pooling: whose connections the session may use, and how new ones are opened.
+public struct PoolPlan: Sendable {
+  public let settings: PoolSettings
+  /// The database's name, for bounds and logs.
+  public let database: String
+  /// Everything that makes a login of this kind differ from others, but for the startup packet: the database as it is
+  /// configured, the person, the database user and name, the login at AWS.
+  public let identity: [String]
+  /// A login as of now, off the reactor; the parameter is a password that the database has refused.
+  public let login: @Sendable (_ rejected: ServerLogin?) async -> Result<ServerLogin, WireError>
+
+  public init(
+    settings: PoolSettings, database: String, identity: [String],
+    login: @escaping @Sendable (_ rejected: ServerLogin?) async -> Result<ServerLogin, WireError>
+  ) {
+    self.settings = settings
+    self.database = database
+    self.identity = identity
+    self.login = login
+  }
+}
+
+/// What two sessions have to have in common to use the same connection, one after the other.
+struct PoolKey: Hashable {
+  let mode: PoolSettings.Mode
+  let identity: [String]
+  /// The startup packet as the database is sent it: parameters given there are what a reset leads back to.
+  let startup: [UInt8]
+
+  init(_ plan: PoolPlan, startup: [UInt8]) {
+    (mode, identity) = (plan.settings.mode, plan.identity)
+    self.startup = startup
+  }
+}
+
+/// Where a connection goes when its client leaves.
+struct PoolMembership {
+  let key: PoolKey
+  let plan: PoolPlan
+
+  init(_ plan: PoolPlan, startup: [UInt8]) {
+    key = PoolKey(plan, startup: startup)
+    self.plan = plan
+  }
+}
