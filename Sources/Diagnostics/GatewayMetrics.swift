@@ -54,6 +54,15 @@ struct GatewayMetrics {
         "sallyport_pool_servers_idle", .gauge, help: "Server connections that wait for their next client.",
         sum { UInt64($0.keptServers) }),
       MetricFamily(
+        "sallyport_pool_servers_shared", .gauge, help: "Server connections of pools in mode transaction.",
+        sum { UInt64($0.sharedServers) }),
+      MetricFamily(
+        "sallyport_pool_clients_waiting", .gauge, help: "Clients that wait for a server connection.",
+        sum { UInt64($0.waitingClients) }),
+      MetricFamily(
+        "sallyport_pool_timeouts_total", .counter, help: "Clients that waited longer than query_wait_timeout.",
+        sum { $0.counters.pool.timeouts }),
+      MetricFamily(
         "sallyport_pool_servers_kept_total", .counter, help: "Server connections that were reset and kept.",
         sum { $0.counters.pool.kept }),
       MetricFamily(

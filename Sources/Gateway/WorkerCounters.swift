@@ -44,6 +44,9 @@ public struct ReactorSample: Sendable {
   public let logins: Int
   /// Server connections that wait for their next client.
   public let keptServers: Int
+  /// Server connections of mode transaction, in use or not, and clients that wait for one.
+  public let sharedServers: Int
+  public let waitingClients: Int
 
   init(_ worker: Worker) {
     counters = worker.counters
@@ -51,5 +54,7 @@ public struct ReactorSample: Sendable {
     clients = worker.clientCount
     logins = worker.loginCount
     keptServers = worker.pools.count
+    sharedServers = worker.pools.sharedCount
+    waitingClients = worker.pools.waitingCount
   }
 }

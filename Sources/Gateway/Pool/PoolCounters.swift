@@ -4,6 +4,8 @@ public struct PoolCounters: Sendable {
   public internal(set) var kept: UInt64 = 0
   /// Times that a client got a connection which somebody had used before.
   public internal(set) var reused: UInt64 = 0
+  /// Clients that waited in vain.
+  public internal(set) var timeouts: UInt64 = 0
   /// Pooled connections that are no more.
   public internal(set) var discarded: [Reason: UInt64] = [:]
 

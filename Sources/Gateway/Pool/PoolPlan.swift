@@ -39,9 +39,6 @@ struct PoolKey: Hashable {
 struct PoolMembership {
   let key: PoolKey
   let plan: PoolPlan
-
-  init(_ plan: PoolPlan, startup: [UInt8]) {
-    key = PoolKey(plan, startup: startup)
-    self.plan = plan
-  }
+  /// In mode transaction.
+  var shared: TransactionPool?
 }

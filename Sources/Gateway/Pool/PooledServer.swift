@@ -27,7 +27,9 @@ final class PooledServer {
   private(set) var idleSince: UInt64 = 0
   private var wasUsed = false
   /// Who gets it if it answers.
-  private var attempt: PoolAttempt?
+  private var taker: (any ServerTaker)?
+  /// In mode transaction.
+  var statements: ServerStatements
 
   /// Milliseconds that cancels and the reset may take together, and the check.
   private static let resetDeadline: UInt64 = 15_000
@@ -37,6 +39,7 @@ final class PooledServer {
   init(_ channel: ServerChannel, _ membership: PoolMembership, validity: UInt64?) {
     self.channel = channel
     self.membership = membership
+    statements = ServerStatements(limit: membership.plan.settings.maximumStatements)
     let now = channel.reactor.now
     lifetimeEnd = now &+ membership.plan.settings.lifetime
     credentialsEnd = validity.map { now &+ $0 } ?? .max
@@ -53,6 +56,15 @@ final class PooledServer {
   }
 
   func loggedIn(_ greeting: ServerGreeting) { greeting.parameterStatus.withUnsafeBytes { parameters.note($0) } }
+
+  // MARK: Use
+
+  /// Bytes of the database for the client that has the connection.
+  func relay(_ bytes: UnsafeRawBufferPointer, to client: ClientLeg) {
+    parameters.note(bytes)
+    if let transactions = client.transactions { return transactions.answer(bytes) }
+    if !client.deliver(bytes) { channel.pauseReceiving() }
+  }
 
   // MARK: Return
 
@@ -77,7 +89,8 @@ final class PooledServer {
   private func settle() {
     guard !isTainted else { return discard(.cancel) }
     guard cancels == 0 else { return }
-    guard !settings.resetQuery.isEmpty else { return keep() }
+    let isDue = settings.mode == .session || settings.resetsAlways
+    guard isDue, !settings.resetQuery.isEmpty else { return keep() }
     state = .resetting
     query = QuietQuery()
     channel.write(Encode.query(settings.resetQuery))
@@ -85,11 +98,13 @@ final class PooledServer {
 
   private func keep() {
     if let reason = ending { return discard(reason) }
+    if let shared = membership.shared, shared.returned(self) { return }
     state = .kept
     idleSince = now
     startTimer(min(settings.idleTimeout, lifetimeEnd - now, credentialsEnd - now))
     channel.worker.counters.pool.kept &+= 1
     pools.keep(self, of: channel.worker)
+    if membership.shared != nil { pools.roomMade(in: membership.plan.database) }
   }
 
   /// Why nobody gets it any more, if it is too old.
@@ -99,30 +114,36 @@ final class PooledServer {
 
   // MARK: Next use
 
-  /// Whether it leads where `login` does, and may still be used.
-  func serves(_ login: ServerLogin) -> Bool {
+  /// Whether it may still be used and leads where `login` does, if that matters.
+  func serves(_ login: ServerLogin?) -> Bool {
+    guard ending == nil else { return false }
+    guard let login else { return true }
     let address = channel.address.description
-    return ending == nil && login.addresses.contains { $0.description == address }
+    return login.addresses.contains { $0.description == address }
   }
 
-  /// It is not kept any more and is to become `attempt`'s.
-  func lend(_ attempt: PoolAttempt) {
-    membership = attempt.membership
-    attempt.owner.attach(channel)
-    guard now - idleSince >= settings.checkDelay else { return hand(to: attempt) }
-    self.attempt = attempt
+  /// Whether its next client need not wait for its check.
+  var isFresh: Bool { now - idleSince < settings.checkDelay }
+
+  /// The connection, which is not kept any more, for a client that takes it at once.
+  func lendNow() -> ServerChannel {
+    stopTimer()
+    state = .lent
+    channel.worker.counters.pool.reused &+= 1
+    return channel
+  }
+
+  /// It is not kept any more and is to become `taker`'s.
+  func lend(_ taker: any ServerTaker) {
+    if let plan = taker.plan { membership = PoolMembership(key: membership.key, plan: plan) }
+    taker.expect(channel)
+    // Just returned, it has answered just now.
+    guard state == .kept, !isFresh else { return taker.take(lendNow()) }
+    self.taker = taker
     state = .checking
     query = QuietQuery()
     startTimer(Self.checkDeadline)
     channel.write(Encode.query(""))
-  }
-
-  private func hand(to attempt: PoolAttempt) {
-    stopTimer()
-    state = .lent
-    channel.worker.counters.pool.reused &+= 1
-    channel.lend(to: attempt.owner)
-    attempt.owner.serverLoggedIn(channel)
   }
 
   // MARK: Between two clients
@@ -132,10 +153,14 @@ final class PooledServer {
     guard state == .resetting || state == .checking else { return discard(.unexpected) }
     switch (query.take(bytes, &parameters), state) {
     case (.underway, _): break
-    case (.succeeded, .resetting): keep()
+    case (.succeeded, .resetting):
+      if query.dropsStatements { statements.removeAll() }
+      statements.unnamed = .none
+      keep()
     case (.succeeded, _):
-      guard let attempt = takeAttempt() else { return discard(.check) }
-      hand(to: attempt)
+      statements.unnamed = .none
+      guard let taker = withoutTaker() else { return discard(.check) }
+      taker.take(lendNow())
     case (.failed(let reason), .resetting):
       pools.warn(
         "database '\(membership.plan.database)': no connection is kept, since server_reset_query fails: \(reason). "
@@ -169,21 +194,22 @@ final class PooledServer {
 
   /// Closes it, with a goodbye; whoever was to get it gets another.
   func discard(_ reason: PoolCounters.Reason) {
-    leave(reason)
-    let attempt = takeAttempt()
+    let taker = withoutTaker()
     channel.discard()
-    attempt?.run()
+    leave(reason)
+    taker?.tryAgain()
   }
 
   /// The connection broke or the database closed it.
   func lost() {
+    let taker = withoutTaker()
     leave(.closed)
-    takeAttempt()?.run()
+    taker?.tryAgain()
   }
 
   /// Its client left it in the middle of something.
   func abandoned() {
-    attempt = nil
+    taker = nil
     leave(.unfinished)
   }
 
@@ -192,10 +218,11 @@ final class PooledServer {
     state = .lent
     stopTimer()
     channel.worker.counters.pool.discarded[reason, default: 0] &+= 1
+    membership.shared?.lost()
   }
 
-  private func takeAttempt() -> PoolAttempt? {
-    defer { attempt = nil }
-    return attempt
+  private func withoutTaker() -> (any ServerTaker)? {
+    defer { taker = nil }
+    return taker
   }
 }

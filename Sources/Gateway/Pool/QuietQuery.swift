@@ -11,6 +11,9 @@ struct QuietQuery {
 
   private var walker = MessageWalker()
   private var error: [UInt8] = []
+  private var tag = CommandTag()
+  /// Whether it has left no prepared statement.
+  private(set) var dropsStatements = false
   private static let maximumError = 1024
 
   /// Takes the next bytes of the database.
@@ -28,8 +31,9 @@ struct QuietQuery {
           return .failed("the database is not ready after it")
         }
         return .succeeded
-      // CommandComplete, EmptyQueryResponse, rows of a SELECT, notices and notifications.
-      case UInt8(ascii: "C"), UInt8(ascii: "I"), UInt8(ascii: "T"), UInt8(ascii: "D"), UInt8(ascii: "N"),
+      case UInt8(ascii: "C"): if tag.isOfDroppedStatements(part) { dropsStatements = true }
+      // EmptyQueryResponse, rows of a SELECT, notices and notifications.
+      case UInt8(ascii: "I"), UInt8(ascii: "T"), UInt8(ascii: "D"), UInt8(ascii: "N"),
         UInt8(ascii: "A"):
         break
       default: return .failed("it is answered as no plain query is")

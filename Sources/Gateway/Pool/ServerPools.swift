@@ -1,17 +1,39 @@
 import PostgresWire
 import Reactor
 
-/// Somebody's wish for a connection: one that is kept, or else a new one.
-struct PoolAttempt {
+/// Whoever gets a server connection that somebody has used before.
+protocol ServerTaker {
+  /// Under which plan it is used from now on; `nil`: as before.
+  var plan: PoolPlan? { get }
+  /// It may be this one, once it has shown that it is alive.
+  func expect(_ server: ServerChannel)
+  func take(_ server: ServerChannel)
+  /// It is not alive.
+  func tryAgain()
+}
+
+/// A session's wish for a connection of its own: one that is kept, or else a new one.
+struct PoolAttempt: ServerTaker {
   let membership: PoolMembership
   let login: ServerLogin
   let owner: any ServerOwner
   let worker: Worker
 
+  var plan: PoolPlan? { membership.plan }
+
   func run() {
     if let kept = worker.pools.take(membership.key, for: login) { return kept.lend(self) }
     ServerChannel.dial(login, startup: membership.key.startup, owner: owner, worker: worker, pool: membership)
   }
+
+  func expect(_ server: ServerChannel) { owner.attach(server) }
+
+  func take(_ server: ServerChannel) {
+    server.lend(to: owner)
+    owner.serverLoggedIn(server)
+  }
+
+  func tryAgain() { run() }
 }
 
 /// The server connections of one reactor that wait for their next client.
@@ -20,6 +42,10 @@ final class ServerPools {
   private var kept: [PoolKey: [PooledServer]] = [:]
   private var countOfDatabase: [String: Int] = [:]
   private var warned: [String: UInt64] = [:]
+  /// The pools of mode transaction.
+  var shared: [PoolKey: TransactionPool] = [:]
+  /// Their connections, by database.
+  private var sharedOfDatabase: [String: Int] = [:]
 
   /// Milliseconds between two warnings about one database.
   private static let warningPause: UInt64 = 60_000
@@ -29,10 +55,19 @@ final class ServerPools {
   var count: Int { countOfDatabase.values.reduce(0, +) }
 
   /// The one that was used last: those that are too many age at the other end.
-  func take(_ key: PoolKey, for login: ServerLogin) -> PooledServer? {
+  ///
+  /// - Parameter login: names the addresses it has to lead to; `nil`: any.
+  func take(_ key: PoolKey, for login: ServerLogin?) -> PooledServer? {
     guard let server = kept[key]?.last(where: { $0.serves(login) }) else { return nil }
     forget(server)
     return server
+  }
+
+  /// The one that was used last, if it needs no check.
+  func takeFresh(_ key: PoolKey) -> ServerChannel? {
+    guard let server = kept[key]?.last, server.isFresh, server.serves(nil) else { return nil }
+    forget(server)
+    return server.lendNow()
   }
 
   /// Enters `server`; whatever is too many then goes.
@@ -66,6 +101,42 @@ final class ServerPools {
     kept.values.lazy.compactMap(\.first).filter { $0.membership.plan.database == database }
       .min { $0.idleSince < $1.idleSince }
   }
+
+  // MARK: Mode transaction
+
+  /// The pool of `plan` and `startup`, a new one if there is none.
+  func sharedPool(_ plan: PoolPlan, startup: [UInt8], _ worker: Worker) -> TransactionPool {
+    let key = PoolKey(plan, startup: startup)
+    if let known = shared[key] { return known }
+    let pool = TransactionPool(key, plan, worker: worker)
+    shared[key] = pool
+    return pool
+  }
+
+  /// Clients that wait for a connection.
+  var waitingCount: Int { shared.values.reduce(0) { $0 + $1.waitingCount } }
+
+  /// Connections of shared pools, kept or in use.
+  var sharedCount: Int { sharedOfDatabase.values.reduce(0, +) }
+
+  func count(_ change: Int, in database: String) {
+    sharedOfDatabase[database, default: 0] += change
+    if sharedOfDatabase[database] == 0 { sharedOfDatabase[database] = nil }
+  }
+
+  /// Whether one more connection to `database` may be opened; closes one of another pool that nobody uses for it.
+  func makeRoom(in database: String, _ settings: PoolSettings, _ worker: Worker) -> Bool {
+    let limit = PoolSettings.share(settings.databaseSize, of: worker.reactorCount)
+    if sharedOfDatabase[database] ?? 0 >= limit { oldest(of: database)?.discard(.surplus) }
+    return sharedOfDatabase[database] ?? 0 < limit
+  }
+
+  /// One connection less to `database`, or one more that nobody uses: another pool of it may have waited for that.
+  func roomMade(in database: String) {
+    for pool in shared.values where pool.waitingCount > 0 && pool.plan.database == database { pool.openMore() }
+  }
+
+  // MARK: Ends
 
   /// Closes all of them.
   func drain() {

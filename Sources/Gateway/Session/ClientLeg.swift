@@ -13,7 +13,7 @@ class ClientLeg: TLSChannel, ServerOwner {
 
   private enum Tag: UInt8 {
     case login = 1
-    case idle, lifetime, stall
+    case idle, lifetime, stall, wait
   }
   /// Timer tags from here on belong to subclasses.
   static let firstOwnTag: UInt8 = 16
@@ -29,8 +29,11 @@ class ClientLeg: TLSChannel, ServerOwner {
   private var grant: SessionGrant?
   /// When the grant came, by the reactor's clock: its lifetime runs from there.
   private var grantedAt: UInt64 = 0
+  private var poolGreeting: ServerGreeting?
   private var cancelKey: CancelKeys.Key?
   private(set) var server: ServerLeg?
+  /// Has server connections for the time of a transaction only.
+  private(set) var transactions: TransactionSession?
 
   private var scanner = MessageScanner(side: .frontend)
   private var recorder: QueryRecorder?
@@ -138,9 +141,7 @@ class ClientLeg: TLSChannel, ServerOwner {
       guard let plan = grant.pool, !startup.wantsReplication else {
         return ServerChannel.dial(grant.login, startup: packet, owner: self, worker: worker)
       }
-      PoolAttempt(
-        membership: PoolMembership(plan, startup: packet), login: grant.login, owner: self, worker: worker
-      ).run()
+      join(plan, startup: packet, grant.login)
     case .agents(let database):
       let packet = try startup.relayed(
         user: startup.user, database: startup.database, replication: startup.wantsReplication)
@@ -151,8 +152,26 @@ class ClientLeg: TLSChannel, ServerOwner {
     }
   }
 
+  private func join(_ plan: PoolPlan, startup: [UInt8], _ login: ServerLogin) {
+    switch plan.settings.mode {
+    case .session:
+      PoolAttempt(
+        membership: PoolMembership(key: PoolKey(plan, startup: startup), plan: plan), login: login, owner: self,
+        worker: worker
+      ).run()
+    case .transaction:
+      let pool = worker.pools.sharedPool(plan, startup: startup, worker)
+      let session = TransactionSession(self, pool)
+      transactions = session
+      pool.admit(session, plan)
+    }
+  }
+
   /// The server leg was opened (again, when an earlier address did not answer).
   func attach(_ server: ServerLeg) { self.server = server }
+
+  /// There is none, until the next transaction.
+  func detach() { server = nil }
 
   /// The database refused or could not be reached.
   func serverFailed(_ error: WireError, rejectedPassword: Bool) {
@@ -171,7 +190,27 @@ class ClientLeg: TLSChannel, ServerOwner {
 
   /// The database let us in, now or for an earlier client. The session begins once that is on record.
   func serverLoggedIn(_ server: ServerChannel) {
-    guard phase == .login, let grant else { return server.close() }
+    if phase == .login { recordStart() } else { server.close() }
+  }
+
+  /// The pool has connections for the session, and its database says that of itself.
+  func poolReady(_ greeting: ServerGreeting) {
+    guard phase == .login else { return }
+    poolGreeting = greeting
+    recordStart()
+  }
+
+  /// The pool has none.
+  func poolFailed(_ error: WireError) {
+    if phase == .login {
+      serverFailed(error, rejectedPassword: false)
+    } else {
+      endSession("no connection to the database", telling: error)
+    }
+  }
+
+  private func recordStart() {
+    guard let grant else { return }
     let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant.sessionID)
     gateway.pool.run {
       let refusal = await gateway.authorizer.sessionStarting(sessionID)
@@ -181,15 +220,24 @@ class ClientLeg: TLSChannel, ServerOwner {
   }
 
   private func recorded(_ refusal: WireError?, of sessionID: String) {
-    guard phase == .login, grant?.sessionID == sessionID, let server = server as? ServerChannel else { return }
-    guard let refusal else { return server.begin(for: self) }
-    server.clientEnded()
-    serverFailed(refusal, rejectedPassword: false)
+    guard phase == .login, grant?.sessionID == sessionID else { return }
+    if let refusal {
+      server?.clientEnded()
+      serverFailed(refusal, rejectedPassword: false)
+    } else if let poolGreeting {
+      self.poolGreeting = nil
+      begin(poolGreeting)
+    } else {
+      (server as? ServerChannel)?.begin(for: self)
+    }
   }
 
   /// The session begins.
   func serverReady(_ greeting: ServerGreeting, from server: ServerLeg) {
-    guard phase == .login else { return server.close() }
+    if phase == .login { begin(greeting) } else { server.close() }
+  }
+
+  private func begin(_ greeting: ServerGreeting) {
     announceReady(greeting)
     phase = .relay
     worker.counters.sessionsStarted &+= 1
@@ -211,7 +259,7 @@ class ClientLeg: TLSChannel, ServerOwner {
   // MARK: Relay
 
   private func relay(_ bytes: UnsafeRawBufferPointer) {
-    guard let server, !hasTerminated else { return }
+    guard server != nil || transactions != nil, !hasTerminated else { return }
     lastHeard = reactor.now
     clientSpokeLast = true
     bytesReceived &+= UInt64(bytes.count)
@@ -227,6 +275,9 @@ class ClientLeg: TLSChannel, ServerOwner {
       }
       if let end = scan.terminateEnd {
         hasTerminated = true
+        let before = max(0, end - MessageScanner.terminateLength)
+        if let transactions { return transactions.terminate(after: UnsafeRawBufferPointer(rebasing: bytes[..<before])) }
+        guard let server else { return }
         // What stands before it in these bytes would still have to be answered.
         let isAlone = end == MessageScanner.terminateLength
         if !(isAlone && leave(server, after: lastType)) { server.write(passed) }
@@ -236,6 +287,8 @@ class ClientLeg: TLSChannel, ServerOwner {
     } catch {
       return endSession("protocol violation by the client", telling: error)
     }
+    if let transactions { return transactions.request(bytes) }
+    guard let server else { return }
     server.write(bytes)
     if server.queuedBytes > Self.highMark {
       pauseReceiving()
@@ -245,7 +298,7 @@ class ClientLeg: TLSChannel, ServerOwner {
 
   /// Leaves a server connection that is at rest to its pool, if it has one; `lastType` is of the client's last message to it.
   private func leave(_ server: ServerLeg, after lastType: UInt8) -> Bool {
-    guard !FrontendMessage.isAnsweredLater(lastType), server.release(afterRequests: scanner.cycles) else { return false }
+    guard transactions == nil, !FrontendMessage.isAnsweredLater(lastType), server.release(afterRequests: scanner.cycles) else { return false }
     self.server = nil
     return true
   }
@@ -270,7 +323,7 @@ class ClientLeg: TLSChannel, ServerOwner {
 
   override func drained() {
     lastDrained = reactor.now
-    server?.resumeReceiving()
+    if let server { server.resumeReceiving() } else { transactions?.letOn() }
   }
 
   /// The database closed its end. At a message boundary the client can be told why; within one it can only be cut.
@@ -282,8 +335,8 @@ class ClientLeg: TLSChannel, ServerOwner {
   ///
   /// - Parameter certificate: who asks, where that is known: must be the session's own user.
   func cancelQuery(askedWith certificate: [UInt8]?, from source: String) {
-    guard phase == .relay, let server else { return }
-    guard let certificate, let own = sessionCertificate, certificate != own else { return server.cancelQuery() }
+    guard phase == .relay else { return }
+    guard let certificate, let own = sessionCertificate, certificate != own else { return cancelQuery() }
     let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant?.sessionID)
     gateway.pool.run {
       let authorizer = gateway.authorizer
@@ -292,8 +345,14 @@ class ClientLeg: TLSChannel, ServerOwner {
         return gateway.report { $0.cancelRefused(sessionID, certificate: certificate, clientAddress: source) }
       }
       // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
-      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.server?.cancelQuery() }
+      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.cancelQuery() }
     }
+  }
+
+  /// Whatever is under way now, wherever that is.
+  private func cancelQuery() {
+    guard phase == .relay else { return }
+    if let server { server.cancelQuery() } else { transactions?.cancelWait() }
   }
 
   /// The certificate the session was opened with.
@@ -306,7 +365,7 @@ class ClientLeg: TLSChannel, ServerOwner {
     case .relay:
       if let server, !(scanner.isAtMessageBoundary && leave(server, after: scanner.lastType)) {
         // Nobody will read the answer: a running query is cancelled rather than left to burn.
-        if !server.isIdle(afterRequests: scanner.cycles) { server.cancelQuery() }
+        if transactions != nil || !server.isIdle(afterRequests: scanner.cycles) { server.cancelQuery() }
         server.write(Encode.terminate())
       }
       endSession("client closed the connection")
@@ -338,6 +397,7 @@ class ClientLeg: TLSChannel, ServerOwner {
         "certificate expired",
         telling: WireError(.adminShutdown, "the certificate has expired", hint: "Run 'tsh login' and connect again."))
     case .stall: checkStall()
+    case .wait: transactions?.waitExpired()
     case nil: break
     }
   }
@@ -349,7 +409,8 @@ class ClientLeg: TLSChannel, ServerOwner {
       switch server?.backendState {
       case .answering: true
       case .readyForQuery: clientSpokeLast
-      case .copyingIn, nil: false
+      case .copyingIn: false
+      case nil: transactions?.isWaiting ?? false
       }
     let silent = isWaiting ? 0 : reactor.now - lastHeard
     guard silent >= limit else {
@@ -373,8 +434,8 @@ class ClientLeg: TLSChannel, ServerOwner {
 
   /// Called now and then while the server drains: ends the session if nothing is under way in it.
   func drain(silentFor silence: UInt64) {
-    guard phase == .relay, let server, server.isIdle(afterRequests: scanner.cycles),
-      reactor.now - lastHeard >= silence
+    guard phase == .relay, reactor.now - lastHeard >= silence,
+      transactions?.isAtRest ?? server?.isIdle(afterRequests: scanner.cycles) ?? false
     else { return }
     endSession("shutdown", telling: Worker.shutdown)
   }
@@ -398,8 +459,13 @@ class ClientLeg: TLSChannel, ServerOwner {
       worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: failure) }
     }
     phase = .over
+    transactions?.end()
     server?.clientEnded()
     finish()
+  }
+
+  func startWaitTimer(after milliseconds: UInt64) -> Reactor.Timer {
+    reactor.startTimer(for: self, tag: Tag.wait.rawValue, after: milliseconds)
   }
 
   override func willClose() {

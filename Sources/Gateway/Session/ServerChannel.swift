@@ -175,7 +175,7 @@ final class ServerChannel: ServerLeg {
       if !valid.isEmpty { _ = client.deliver(valid) }
       return end(saying: WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
     }
-    pooled?.parameters.note(bytes)
+    if let pooled { return pooled.relay(bytes, to: client) }
     if !client.deliver(bytes) { pauseReceiving() }
   }
 
@@ -298,6 +298,28 @@ final class ServerChannel: ServerLeg {
     resumeReceiving()
     pooled.release()
     return true
+  }
+
+  /// Relays for `client`, whose session runs, from now on.
+  func serve(_ client: ClientLeg) {
+    phase = .relay
+    self.client = client
+    resumeReceiving()
+  }
+
+  /// Nobody needs the connection for now: it is the pool's.
+  func giveBack() {
+    guard phase == .ready || phase == .relay || phase == .pooled else { return }
+    phase = .pooled
+    owner = nil
+    client = nil
+    // What the database has said since its login is over has nobody to read it.
+    guard reader.takeRest().isEmpty else {
+      pooled?.discard(.unexpected)
+      return
+    }
+    resumeReceiving()
+    pooled?.release()
   }
 
   /// The pool gives the connection to another owner, as if it had just been logged in.
