@@ -69,7 +69,7 @@ struct GatewayMetrics {
         "sallyport_pool_servers_reused_total", .counter, help: "Clients that got a server connection used before.",
         sum { $0.counters.pool.reused }),
       MetricFamily(
-        "sallyport_pool_servers_discarded_total", .counter, help: "Pooled server connections that ended, by the reason.",
+        "sallyport_pool_servers_discarded_total", .counter, help: "Pooled server connections that ended.",
         tally("reason") { sample in sample.counters.pool.discarded.map { ($0.key.rawValue, $0.value) } }),
       MetricFamily(
         "sallyport_reactor_up", .gauge, help: "1 if the reactor answered in time.",

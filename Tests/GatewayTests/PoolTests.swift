@@ -23,8 +23,8 @@ private func values(_ book: ParameterBook) -> [String: String] {
 
 @Suite struct ParameterBookTests {
   private let stream =
-    report("TimeZone", "UTC") + message("D", [0, 0]) + report("DateStyle", "ISO, MDY") + report("TimeZone", "Asia/Tokyo")
-    + message("Z", [0x49])
+    report("TimeZone", "UTC") + message("D", [0, 0]) + report("DateStyle", "ISO, MDY")
+    + report("TimeZone", "Asia/Tokyo") + message("Z", [0x49])
 
   @Test func theLatestValueCountsHoweverTheStreamIsCut() {
     for cut in 0...stream.count {

@@ -17,17 +17,24 @@ extension TransactionSession {
       if isVisible, !(isCut && part.isFirst) {
         if composed == nil { plain = position } else { composed?.append(contentsOf: bytes[range]) }
       } else {
-        var output = composed ?? Array(bytes[..<plain])
-        if isVisible { output += BackendMessage.header(part.type, bodyLength: part.bodyLength) + Array(part.bytes) }
-        composed = output
+        if composed == nil { composed = Array(bytes[..<plain]) }
+        if isVisible {
+          composed?.append(contentsOf: BackendMessage.header(part.type, bodyLength: part.bodyLength))
+          composed?.append(contentsOf: part.bytes)
+        }
       }
       if part.isLast {
         let invented = ended(part)
-        if !invented.isEmpty { composed = (composed ?? Array(bytes[..<plain])) + invented }
+        if !invented.isEmpty {
+          if composed == nil { composed = Array(bytes[..<plain]) }
+          composed?.append(contentsOf: invented)
+        }
       }
       if server == nil { return }
     }
-    if let composed { composed.withUnsafeBytes { deliver($0) } } else {
+    if let composed {
+      composed.withUnsafeBytes { deliver($0) }
+    } else {
       deliver(UnsafeRawBufferPointer(rebasing: bytes[..<plain]))
     }
     settle()
@@ -94,7 +101,7 @@ extension TransactionSession {
     if let head = owed.head, head.kind == .query, head.audience == .nobody {
       return fail(
         "parameters refused",
-        WireError(.connectionFailure, "the session's parameters could not be set on another connection to the database"))
+        WireError(.connectionFailure, "the session's parameters could not be set on the next connection"))
     }
     for entry in owed.failed().reversed() {
       for change in entry.changes.reversed() { takeBack(change) }

@@ -31,7 +31,7 @@ struct StatementNames {
     guard statements.count < Self.maximumCount, bytes + text.count + name.count <= Self.maximumBytes else {
       throw WireError(
         .programLimit, "this session has too many prepared statements",
-        hint: "Have the program close those that it does not need; a session of its own (pool mode session) has no bound.")
+        hint: "Have the program close those that it does not need.")
     }
     let statement = pool.statements.retain(text)
     set(name, statement)

@@ -8,7 +8,7 @@ import TLSTransport
 /// The connection to a database: dial, TLS and authentication for its owner, then the relay for a client; between two
 /// clients it is its pool's.
 final class ServerChannel: ServerLeg {
-  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, ready, relay, pooled, over }
+  enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, ready, relay, pooled, over }
 
   private enum Tag: UInt8 {
     case connect = 1
@@ -19,18 +19,19 @@ final class ServerChannel: ServerLeg {
   private static let connectDeadline: UInt64 = 5_000
 
   let address: SocketAddress
-  private let login: ServerLogin
-  private let startup: [UInt8]
+  let login: ServerLogin
+  let startup: [UInt8]
   private let remaining: ArraySlice<SocketAddress>
   /// Who hears of the login, until a client has the connection.
-  private var owner: (any ServerOwner)?
+  var owner: (any ServerOwner)?
   private var client: ClientLeg?
   /// Its life beyond one client.
   private(set) var pooled: PooledServer?
-  private var phase = Phase.connecting
-  private var authentication: ServerAuthentication?
-  private var reader = BackendMessageReader()
-  private var collector = LoginCollector()
+  var phase = Phase.connecting
+  // Of the login: see ServerChannelLogin.swift.
+  var authentication: ServerAuthentication?
+  var reader = BackendMessageReader()
+  var collector = LoginCollector()
   private var scanner = MessageScanner(side: .backend)
   /// Runs while the login waits for the database, not while it waits for us.
   private var silence: Reactor.Timer?
@@ -118,12 +119,12 @@ final class ServerChannel: ServerLeg {
   // MARK: Silence
 
   /// The next word is the database's: waits for it from now on, in place of any earlier wait.
-  private func expectAnswer() {
+  func expectAnswer() {
     endWait()
     silence = reactor.startTimer(for: self, tag: Tag.silence.rawValue, after: worker.settings.databaseDeadline)
   }
 
-  private func endWait() {
+  func endWait() {
     if let silence { reactor.cancel(silence) }
     silence = nil
   }
@@ -206,75 +207,7 @@ final class ServerChannel: ServerLeg {
     expectAnswer()
   }
 
-  // MARK: Login
-
-  private func readLogin(_ bytes: UnsafeRawBufferPointer) {
-    expectAnswer()
-    do {
-      try reader.append(bytes)
-      while phase == .authentication || phase == .settling, let message = try reader.next() {
-        try phase == .authentication ? authenticate(message) : settle(message)
-      }
-    } catch let failure as AuthenticationFailure {
-      fail(failure.wireError, rejectedPassword: failure.isPasswordRejected)
-    } catch let error as WireError {
-      fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
-    } catch {
-      fail(WireError(.internalError, "login at the database failed"))
-    }
-  }
-
-  private func authenticate(_ message: BackendMessageReader.Message) throws {
-    guard let step = try authentication?.handle(type: message.type, body: message.body) else { return }
-    perform(step)
-  }
-
-  private func perform(_ step: ServerAuthentication.Step) {
-    switch step {
-    case .send(let bytes): write(bytes)
-    case .wait: break
-    case .authenticated: phase = .settling
-    case .derive(let derivation):
-      endWait()
-      let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, login.deriveKeys)
-      worker.gateway.pool.run {
-        let keys = Result { () throws(AuthenticationFailure) in try deriveKeys(derivation) }
-        // A full mailbox leaves the login to its deadline.
-        mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.derived(keys) }
-      }
-    }
-  }
-
-  private func derived(_ keys: Result<ScramKeys, AuthenticationFailure>) {
-    guard phase == .authentication else { return }
-    do {
-      guard let step = try authentication?.resume(with: keys.get()) else { return }
-      perform(step)
-      expectAnswer()
-    } catch {
-      fail(error.wireError)
-    }
-  }
-
-  private func settle(_ message: BackendMessageReader.Message) throws {
-    guard try collector.handle(type: message.type, body: message.body) else { return }
-    phase = .ready
-    authentication = nil
-    endWait()
-    // No byte of a session flows before its start is on record.
-    pauseReceiving()
-    pooled?.loggedIn(collector.greeting)
-    owner?.serverLoggedIn(self)
-  }
-
-  /// What the database says between its ReadyForQuery and the session's beginning: little, if anything.
-  private func keep(_ bytes: UnsafeRawBufferPointer) {
-    do {
-      try reader.append(bytes)
-    } catch {
-      fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
-    }
-  }
+  // MARK: Session
 
   /// The session of `client` begins.
   func begin(for client: ClientLeg) {
@@ -391,7 +324,7 @@ final class ServerChannel: ServerLeg {
       hint: "Put what 'tctl auth export --type=db-client' prints into the database's ssl_ca_file and reload it.")
   }
 
-  private func fail(_ error: WireError, rejectedPassword: Bool = false) {
+  func fail(_ error: WireError, rejectedPassword: Bool = false) {
     let owner = self.owner
     phase = .over
     self.owner = nil
