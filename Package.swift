@@ -19,6 +19,10 @@ let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "as
 // The other linkers warn of what the statically linked Foundation calls; lld comes with the toolchain.
 let linker: [LinkerSetting] = [.unsafeFlags(["-use-ld=lld"])]
 
+// The checks of exclusive access that Swift makes at run time cost a call for each property of a class that is touched.
+// Debug builds, which the tests run on, have them; the data path's release builds do without.
+let dataPath: [SwiftSetting] = [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 let package = Package(
   name: "sallyport",
   products: [
@@ -47,16 +51,17 @@ let package = Package(
     .target(name: "Secrets"),
     .target(name: "TextForms"),
     .target(name: "ChildProcess", dependencies: ["CPlatform"]),
-    .target(name: "Reactor", dependencies: ["CPlatform"]),
-    .target(name: "TLS", dependencies: ["CPlatform", "Secrets"]),
-    .target(name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras]),
+    .target(name: "Reactor", dependencies: ["CPlatform"], swiftSettings: dataPath),
+    .target(name: "TLS", dependencies: ["CPlatform", "Secrets"], swiftSettings: dataPath),
+    .target(
+      name: "PostgresWire", dependencies: ["Secrets", "TextForms", crypto, cryptoExtras], swiftSettings: dataPath),
     .target(name: "TunnelWire", dependencies: ["PostgresWire"]),
-    .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"]),
+    .target(name: "TLSTransport", dependencies: ["Reactor", "TLS"], swiftSettings: dataPath),
     .target(
       name: "Gateway",
       dependencies: [
         "CPlatform", "Reactor", "TLS", "TLSTransport", "PostgresWire", "TunnelWire", "Secrets", "TextForms", logging,
-      ]),
+      ], swiftSettings: dataPath),
 
     .target(name: "LocalProxy", dependencies: ["Reactor", "TLS", "TLSTransport", "PostgresWire"]),
 
@@ -71,7 +76,7 @@ let package = Package(
         "AccessControl", "AWS", "Audit", "CPlatform", "ChildProcess", "ConfigurationFile", "ControlAPI", "Gateway",
         "PKI",
         "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", logging,
-      ]),
+      ], swiftSettings: dataPath),
 
     .target(
       name: "Doctor", dependencies: ["AWS", "CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", x509]),
@@ -82,7 +87,8 @@ let package = Package(
 
     // Control plane.
     .target(name: "PKI", dependencies: ["Secrets", "TextForms", crypto, x509, asn1]),
-    .target(name: "Audit", dependencies: ["TextForms", crypto, logging, metrics]),
+    .target(
+      name: "Audit", dependencies: ["TextForms", crypto, logging, metrics], swiftSettings: dataPath),
     .target(name: "ConfigurationFile", dependencies: ["AccessControl", "ControlAPI", "TextForms", yams]),
     .target(name: "ControlAPI", dependencies: ["AccessControl"]),
     .target(
@@ -110,7 +116,7 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "AWSBootstrap", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "CPlatform", "ClusterMember", "ConfigurationFile", "ControlAPI",
         "ControlClient",
         "DatabaseService", "Diagnostics", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
@@ -153,7 +159,10 @@ let package = Package(
     .testTarget(name: "StateStoreTests", dependencies: ["StateStore"]),
     .testTarget(name: "ConfigurationFileTests", dependencies: ["AccessControl", "ConfigurationFile", "ControlAPI"]),
     .testTarget(
-      name: "AuthServiceTests", dependencies: ["AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets"]),
+      name: "AuthServiceTests",
+      dependencies: [
+        "AccessControl", "AuthService", "Audit", "ControlAPI", "PKI", "Secrets", "TextForms",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

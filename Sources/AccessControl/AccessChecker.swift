@@ -118,6 +118,11 @@ public struct AccessChecker: Sendable {
     roles.compactMap { $0.spec.options.clientIdleTimeout?.seconds }.filter { $0 > 0 }.min()
   }
 
+  /// The smallest number of sessions at once that any role demands; `nil`: no role bounds it.
+  public var maxConnections: Int? {
+    roles.compactMap(\.spec.options.maxConnections).filter { $0 > 0 }.min()
+  }
+
   /// Whether any role ends sessions with their certificate.
   public var disconnectsExpiredCertificate: Bool {
     roles.contains { $0.spec.options.disconnectExpiredCertificate == true }

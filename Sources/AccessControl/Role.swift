@@ -150,19 +150,24 @@ extension Role {
     public var clientIdleTimeout: GoDuration?
     /// Whether sessions end with the certificate.
     public var disconnectExpiredCertificate: Bool?
+    /// How many database sessions a holder may have at once; 0 means no limit.
+    public var maxConnections: Int?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
       case maxSessionTTL = "max_session_ttl"
       case clientIdleTimeout = "client_idle_timeout"
       case disconnectExpiredCertificate = "disconnect_expired_cert"
+      case maxConnections = "max_connections"
     }
 
     public init(
-      maxSessionTTL: GoDuration? = nil, clientIdleTimeout: GoDuration? = nil, disconnectExpiredCertificate: Bool? = nil
+      maxSessionTTL: GoDuration? = nil, clientIdleTimeout: GoDuration? = nil,
+      disconnectExpiredCertificate: Bool? = nil, maxConnections: Int? = nil
     ) {
       self.maxSessionTTL = maxSessionTTL
       self.clientIdleTimeout = clientIdleTimeout
       self.disconnectExpiredCertificate = disconnectExpiredCertificate
+      self.maxConnections = maxConnections
     }
 
     public init(from decoder: any Decoder) throws {
@@ -172,6 +177,7 @@ extension Role {
       clientIdleTimeout = try values.decodeIfPresent(GoDuration.self, forKey: .clientIdleTimeout)
       disconnectExpiredCertificate =
         try values.decodeIfPresent(RoleFlag.self, forKey: .disconnectExpiredCertificate)?.isOn
+      maxConnections = try values.decodeIfPresent(RoleCount.self, forKey: .maxConnections)?.value
     }
   }
 }

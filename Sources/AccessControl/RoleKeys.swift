@@ -91,7 +91,7 @@ extension RoleKeys {
     ],
     unenforced: [
       "lock": ["best_effort", ""], "require_session_mfa": ["false", "0", ""], "pin_source_ip": ["false"],
-      "max_connections": ["0"], "create_db_user": ["false"], "create_db_user_mode": ["false", "0", ""],
+      "create_db_user": ["false"], "create_db_user_mode": ["false", "0", ""],
       "device_trust_mode": ["optional", "false", ""], "request_access": ["optional", ""],
     ])
 }
@@ -112,6 +112,25 @@ struct RoleFlag: Decodable {
       throw RoleError("'\(path.last ?? "")' is '\(text)', which is neither yes nor no", at: path)
     }
     isOn = flag
+  }
+}
+
+/// A count of a role, as YAML or JSON has it.
+struct RoleCount: Decodable {
+  let value: Int
+
+  private static let range = 0...1_000_000
+
+  init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    let number = (try? container.decode(Int.self)) ?? (try? container.decode(String.self)).flatMap { Int($0) }
+    guard let number, Self.range.contains(number) else {
+      let path = decoder.codingPath.map(\.stringValue)
+      throw RoleError(
+        "'\(path.last ?? "")' must be a number from \(Self.range.lowerBound) (no limit) to \(Self.range.upperBound)",
+        at: path)
+    }
+    value = number
   }
 }
 

@@ -196,6 +196,9 @@ private final class AuditLoop: @unchecked Sendable {
 
   /// Sources that may have records are asked so often, in milliseconds: the records of that time make one write.
   private static let tick = 50
+  /// While they have, more often: what gathers in a longer time would keep a core busy for long enough to be felt in the
+  /// latency of the sessions.
+  private static let busyTick = 5
   /// A file that cannot be written is tried again after so many milliseconds.
   private static let retry = 250
 
@@ -210,9 +213,11 @@ private final class AuditLoop: @unchecked Sendable {
       publish()
       let batch = inbox.take(within: wait)
       if isFailing { writer.flush() }
+      let earlier = writer.metrics.written
       // What the sources have is older than the items: a session's queries come before its end.
       var isDrained = true
       for source in batch.sources where !source.drain(into: writer) { isDrained = false }
+      let tick = writer.metrics.written > earlier ? Self.busyTick : Self.tick
       if isDrained || batch.isLast {
         for work in held { work(writer) }
         held.removeAll()
@@ -223,7 +228,7 @@ private final class AuditLoop: @unchecked Sendable {
       writer.flush()
       noteFailure()
       if batch.isLast { break }
-      wait = isFailing ? Self.retry : !isDrained || batch.sources.contains { $0.isActive } ? Self.tick : nil
+      wait = isFailing ? Self.retry : !isDrained || batch.sources.contains { $0.isActive } ? tick : nil
     }
     writer.settle()
     publish()

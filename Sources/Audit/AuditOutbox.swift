@@ -43,6 +43,15 @@ public final class AuditOutbox: Sendable {
     }
   }
 
+  /// Forgets what an earlier run on this host has shipped: a host that keeps its log itself loses nothing by rotation.
+  ///
+  /// - Parameter path: of the current file, before a log is opened there.
+  /// - Throws: `AuditError` if the note cannot be removed.
+  public static func forget(path: String) throws {
+    let note = AuditFiles(path: path).shipped
+    guard unlink(note) == 0 || errno == ENOENT else { throw AuditError.system("cannot remove \(note)", errno) }
+  }
+
   /// Goes to the record after `head`, where the other side's copy ends.
   ///
   /// - Throws: `AuditError`, also if this log ends before that.

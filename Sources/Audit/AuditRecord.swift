@@ -12,7 +12,9 @@ enum AuditRecord {
   static let digestLength = 32
   private static let suffixLength = 8 + 2 * digestLength + 2
 
-  static func digest(_ line: UnsafeRawBufferPointer) -> [UInt8] { Array(SHA256.hash(data: line)) }
+  static func digest(_ line: UnsafeRawBufferPointer) -> [UInt8] {
+    SHA256.hash(data: line).withUnsafeBytes { Array($0) }
+  }
 
   /// The number of a record, if the line begins like one.
   static func sequence(_ line: UnsafeRawBufferPointer) -> Int? {

@@ -21,9 +21,10 @@ public final class AuthServer: Sendable {
   let state: ClusterState
   let sealed: SealedSecrets
   let authorities: AuthorityStore
-  private let gate = PasswordGate()
+  private let gate: PasswordGate
   let joinGate = JoinGate()
   let changes: ChangeFeed
+  let decisions: DecisionCache
   /// Databases as they were read last.
   let records = RecordCache()
   /// Hashes of the tokens of the configuration, and the services each is for.
@@ -45,15 +46,23 @@ public final class AuthServer: Sendable {
   ///   - staticTokens: join tokens of the configuration and the services each is for.
   ///   - hostCertificateLifetime: seconds.
   ///   - hostLogBounds: how much of other hosts' audit logs is kept.
+  ///   - exemptSources: addresses that others stand behind, which wrong passwords are not held against.
   public init(
     dataDirectory: String, storage: StateStorage = .sqlite, clusterName: String, publicAddress: String,
     audit: AuditLog,
     staticTokens: [(token: String, services: Set<String>)] = [], hostCertificateLifetime: TimeInterval = 7 * 86_400,
-    hostLogBounds: HostLogBounds = HostLogBounds()
+    hostLogBounds: HostLogBounds = HostLogBounds(), exemptSources: [AddressBlock] = []
   ) throws {
+    gate = PasswordGate(exempt: exemptSources)
     let changes = ChangeFeed()
     self.changes = changes
-    state = try ClusterState(dataDirectory: dataDirectory, storage: storage) { changes.announce() }
+    let isShared = if case .sqlite = storage { false } else { true }
+    let decisions = DecisionCache(isUsed: !isShared)
+    self.decisions = decisions
+    state = try ClusterState(dataDirectory: dataDirectory, storage: storage) {
+      decisions.forget()
+      changes.announce()
+    }
     self.staticTokens = Dictionary(staticTokens.map { (OneTimeSecret.hash($0.token), $0.services) }) { $0.union($1) }
     self.hostCertificateLifetime = hostCertificateLifetime
     sealed = try SealedSecrets(dataDirectory: dataDirectory, state: state)
@@ -119,10 +128,12 @@ public final class AuthServer: Sendable {
         name: "local-admin", spec: .init(allow: .init(rules: [.init(resources: ["*"], verbs: ["*"])])))
       return AccessChecker(roles: [everything], traits: [:])
     }
-    guard let user = try user(identity.username) else {
-      throw AuthError.unauthenticated("the user no longer exists")
+    let name = identity.username
+    let known = try decisions.subject(name) {
+      try user(name).map { DecisionCache.Subject(roles: $0.roles, traits: $0.traits) }
     }
-    try refuseLocked(user: user.name, roles: identity.roles)
+    guard let user = known else { throw AuthError.unauthenticated("the user no longer exists") }
+    try refuseLocked(user: name, roles: identity.roles)
     let names = Set(identity.roles).intersection(user.roles)
     return AccessChecker(roles: try roles(named: names), traits: user.traits)
   }
@@ -142,7 +153,7 @@ public final class AuthServer: Sendable {
     event.user = request.username
     event.clientAddress = address
     do {
-      let response = try await checkedLogin(request)
+      let response = try await checkedLogin(request, from: address)
       event.success = true
       audit.emit(event)
       return response
@@ -155,7 +166,7 @@ public final class AuthServer: Sendable {
     }
   }
 
-  private func checkedLogin(_ request: LoginRequest) async throws -> LoginResponse {
+  private func checkedLogin(_ request: LoginRequest, from address: String) async throws -> LoginResponse {
     // One answer for all: it does not tell which half was wrong, nor who has a second factor.
     let refused = AuthError.unauthenticated(
       try secondFactorMode == .off ? "wrong user name or password" : "wrong user name, password or one-time code")
@@ -164,7 +175,7 @@ public final class AuthServer: Sendable {
       throw refused
     }
     let user = try user(request.username)
-    try await gate.enter(request.username)
+    try await gate.enter(request.username, from: address)
     let password = Secret(utf8: request.password)
     let isRight: Bool
     let secondFactor: SecondFactorVerdict
@@ -173,10 +184,10 @@ public final class AuthServer: Sendable {
       isRight = try (user?.password ?? .ofNobody).matches(password)
       secondFactor = try checkSecondFactor(of: request.username, code: request.otp, spend: isRight)
     } catch {
-      await gate.leave(request.username, succeeded: false)
+      await gate.leave(request.username, from: address, succeeded: false)
       throw error
     }
-    await gate.leave(request.username, succeeded: isRight && secondFactor == .passed)
+    await gate.leave(request.username, from: address, succeeded: isRight && secondFactor == .passed)
     guard isRight, let user, secondFactor != .refused else { throw refused }
     guard secondFactor != .notEnrolled else {
       throw AuthError.unauthenticated(

@@ -35,6 +35,18 @@ struct HostRoutes {
       try auth.heartbeat(body, of: host)
       return .noContent
     }
+    router.post("/v1/hosts/sessions") { request, context in
+      let host = try context.host(auth)
+      let body = try await request.decode(as: SessionLeaseRequest.self, context: context)
+      let answer = try auth.lease(body, by: host.hostID)
+      return try context.responseEncoder.encode(answer, from: request, context: context)
+    }
+    router.post("/v1/hosts/sessions/renew") { request, context -> HTTPResponse.Status in
+      let host = try context.host(auth)
+      let body = try await request.decode(as: SessionLeaseRenewal.self, context: context)
+      try auth.renewLeases(body, by: host.hostID)
+      return .noContent
+    }
     router.delete("/v1/hosts/heartbeat") { _, context -> HTTPResponse.Status in
       try auth.farewell(of: try context.host(auth).hostID)
       return .noContent

@@ -71,7 +71,8 @@ extension AuthServer {
   private func admit(_ request: JoinRequest, from address: String) throws -> HostCertificate {
     try joinGate.enter(address)
     let services = try Self.services(of: request)
-    guard try tokenAllows(request.token, services) else {
+    let wanted = Set(services.map(\.rawValue))
+    guard try state.database.read({ try tokenAllows(request.token, wanted, in: $0) }) else {
       joinGate.refused(address)
       // One answer for unknown, expired and foreign tokens: a guess learns nothing.
       throw AuthError.unauthenticated(
@@ -89,15 +90,13 @@ extension AuthServer {
     return try certify(identity, publicNames: request.publicNames, request.signingRequestPEM)
   }
 
-  private func tokenAllows(_ token: String, _ services: [ServiceRole]) throws -> Bool {
+  /// Whether a token, of the configuration or of `tctl tokens add`, is good for all `wanted` services.
+  func tokenAllows(_ token: String, _ wanted: Set<String>, in database: Database) throws -> Bool {
     let hash = OneTimeSecret.hash(token)
-    let wanted = Set(services.map(\.rawValue))
     if let roles = staticTokens[hash], wanted.isSubset(of: roles) { return true }
-    let roles = try state.database.read { database in
-      try String.fetchOne(
-        database, sql: "SELECT roles FROM token WHERE hash = ? AND expires > ?",
-        arguments: [hash, Date().timeIntervalSince1970])
-    }
+    let roles = try String.fetchOne(
+      database, sql: "SELECT roles FROM token WHERE hash = ? AND expires > ?",
+      arguments: [hash, Date().timeIntervalSince1970])
     return roles.map { wanted.isSubset(of: $0.split(separator: ",").map(String.init)) } ?? false
   }
 
@@ -237,6 +236,7 @@ extension AuthServer {
     try state.database.write { database in
       try database.execute(sql: "DELETE FROM host_database WHERE host = ?", arguments: [hostID])
       try database.execute(sql: "DELETE FROM host_proxy WHERE host = ?", arguments: [hostID])
+      try database.execute(sql: "DELETE FROM session_lease WHERE host = ?", arguments: [hostID])
     }
   }
 

@@ -10,7 +10,9 @@ extension AuthServer {
   private static let maximumLocks = 10_000
 
   /// All locks in force.
-  public func locks() throws -> [Lock] { try state.database.read { try Self.locks(in: $0) } }
+  public func locks() throws -> [Lock] {
+    try decisions.locks { try state.database.read { try Self.locks(in: $0) } }.filter { !$0.isOver() }
+  }
 
   static func locks(in database: Database) throws -> [Lock] {
     try Row.fetchAll(database, sql: "SELECT name, json FROM lock ORDER BY name").map { row in

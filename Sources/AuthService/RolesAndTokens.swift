@@ -17,9 +17,11 @@ extension AuthServer {
 
   /// Those of `names` that exist. Other roles are not even read: one that cannot be is the concern of its holders only.
   func roles(named names: Set<String>) throws -> [Role] {
-    try state.database.read { database in
-      try names.sorted().compactMap { name in
-        try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(Self.role)
+    try names.sorted().compactMap { name in
+      try decisions.role(name) {
+        try state.database.read { database in
+          try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(Self.role)
+        }
       }
     }
   }
@@ -130,10 +132,7 @@ extension AuthServer {
     return try state.database.write { database in
       let known = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = ?", arguments: [marker])
       guard known == nil else { return false }
-      let query = "SELECT roles FROM token WHERE hash = ? AND expires > ?"
-      let roles = try String.fetchOne(
-        database, sql: query, arguments: [OneTimeSecret.hash(token ?? ""), Date().timeIntervalSince1970])
-      guard let roles, roles.split(separator: ",").contains(Substring(service)) else {
+      guard try tokenAllows(token ?? "", [service], in: database) else {
         throw AuthError.unauthenticated(
           "the join token is not valid for the \(service) service; make one with 'tctl tokens add --type=\(service)'")
       }

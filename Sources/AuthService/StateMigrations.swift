@@ -81,5 +81,15 @@ extension ClusterState {
     Migration(
       "8: databases made with tctl",
       ["CREATE TABLE db (name TEXT PRIMARY KEY NOT NULL, json TEXT NOT NULL)"], counting: ["db"]),
+    Migration(
+      "9: places of sessions whose number is bounded",
+      [
+        """
+        CREATE TABLE session_lease (
+          session TEXT PRIMARY KEY NOT NULL, username TEXT NOT NULL, host TEXT NOT NULL,
+          expires DOUBLE PRECISION NOT NULL)
+        """,
+        "CREATE INDEX session_lease_username ON session_lease (username)",
+      ]),
   ]
 }

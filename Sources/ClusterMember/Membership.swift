@@ -127,6 +127,16 @@ public final class Membership: Sendable {
     try await call { try await $0.post("/v1/certificates/database-client", request) }
   }
 
+  /// Asks for a place among the sessions that a user may have at once.
+  public func lease(_ request: SessionLeaseRequest) async throws -> SessionLeaseAnswer {
+    try await call { try await $0.post("/v1/hosts/sessions", request) }
+  }
+
+  /// Keeps such places and gives others back.
+  public func renewLeases(_ renewal: SessionLeaseRenewal) async throws {
+    try await call { try await $0.send("/v1/hosts/sessions/renew", renewal) }
+  }
+
   // MARK: Joining
 
   private static func join(_ options: Options, at server: String, _ key: KeyPair) async throws -> HostCertificate {

@@ -44,7 +44,7 @@ public struct TeleportConfiguration: Sendable {
   /// `nil`: one a core.
   public var reactorCount: Int?
   /// What reactors ask the kernel by.
-  public var reactorInterface = ReactorInterface.epoll
+  public var reactorInterface = ReactorInterface.auto
   /// The databases to serve.
   public var databases: [DatabaseConfiguration] = []
   public var connectionLimits = ConnectionLimits()

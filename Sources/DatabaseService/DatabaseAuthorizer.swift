@@ -20,6 +20,8 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let audit: AuditLog
   private let keys = ScramKeyCache()
   private let clientCertificates: ClientCertificates
+  /// Bounds how many sessions a user has; its `run` is the caller's to start.
+  public let leases: SessionLeases
   private let logger = Logger(label: "db")
   private let queries: QueryAuditor?
   private let serverID: String
@@ -44,12 +46,14 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   ///   - checker: evaluates the roles that an identity has now; throws `IdentityRefusal` if it has become void.
   ///   - locks: the locks in force; `applyLocks` is to be called when they change.
   ///   - clientCertificates: what databases without AWS settings are shown.
+  ///   - leases: the places of users whose roles bound the number of their sessions.
   public init(
     catalog: DatabaseCatalog, authenticator: RedshiftAuthenticator, audit: AuditLog,
     queries: QueryAuditor? = nil, serverID: String,
     identify: @escaping @Sendable ([UInt8]) throws -> UserIdentity,
     checker: @escaping @Sendable (UserIdentity) throws -> AccessChecker,
-    locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates
+    locks: @escaping @Sendable () throws -> [Lock], clientCertificates: ClientCertificates,
+    leases: SessionLeases
   ) {
     self.catalog = catalog
     self.authenticator = authenticator
@@ -60,6 +64,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     self.checker = checker
     self.locks = locks
     self.clientCertificates = clientCertificates
+    self.leases = leases
   }
 
   /// Names of the databases served now, sorted.
@@ -146,8 +151,16 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
-    return try await connect(
-      request, identity, database, checker, event, lockable, isSpelledOut: checker.spellsOut(access))
+    let sessionID = UUID().uuidString.lowercased()
+    let isBounded = checker.maxConnections != nil
+    if isBounded { try await leases.take(sessionID, of: identity.username, certificate: request.certificate) }
+    do {
+      return try await connect(
+        request, identity, database, checker, event, lockable, sessionID, isSpelledOut: checker.spellsOut(access))
+    } catch {
+      if isBounded { leases.release(sessionID) }
+      throw error
+    }
   }
 
   private func refuseLocked(_ session: LockableSession) throws {
@@ -173,13 +186,12 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   private func connect(
     _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
-    _ event: AuditEvent, _ lockable: LockableSession, isSpelledOut: Bool
+    _ event: AuditEvent, _ lockable: LockableSession, _ sessionID: String, isSpelledOut: Bool
   ) async throws -> SessionGrant {
     let logins = DatabaseLogins(
       database: database, identity: identity, user: request.user, databaseName: request.database,
       isSpelledOut: isSpelledOut, authenticator: authenticator, clientCertificates: clientCertificates, keys: keys)
     let (login, poolIdentity) = try await logins.login(rejected: request.rejectedPassword)
-    let sessionID = UUID().uuidString.lowercased()
     var event = event
     event.sessionID = sessionID
     let recording = queries?.begin(event)
@@ -268,6 +280,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     guard let failure else {
       return logger.info("session started", metadata: ["sid": "\(sessionID)"])
     }
+    leases.release(sessionID)
     guard let session = sessions.withLock({ $0.removeValue(forKey: sessionID) }) else { return }
     logger.warning("session failed", metadata: ["sid": "\(sessionID)", "error": "\(failure.message)"])
     // The client left between the record of its start and its first byte.
@@ -281,6 +294,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   public func sessionEnded(_ summary: SessionSummary) {
+    leases.release(summary.sessionID)
     guard let session = sessions.withLock({ $0.removeValue(forKey: summary.sessionID) }) else { return }
     end(session, because: summary.reason, summary: summary)
     logger.info("session ended", metadata: ["sid": "\(summary.sessionID)", "reason": "\(summary.reason)"])

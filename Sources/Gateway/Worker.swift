@@ -11,7 +11,7 @@ final class Worker {
   var settings: GatewaySettings
 
   let reactorCount: Int
-  let records = RecordBuffer()
+  let records = TLSWorkspace()
 
   /// A proxy's clients and session connections that wait for each other.
   let tunnels: TunnelPool

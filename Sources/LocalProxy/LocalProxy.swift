@@ -41,7 +41,7 @@ final class LocalWorker {
   let reactor: Reactor
   let settings: LocalProxySettings
   let source: any UpstreamSource
-  let records = RecordBuffer()
+  let records = TLSWorkspace()
   var clientCount = 0
 
   init(reactor: Reactor, settings: LocalProxySettings, source: any UpstreamSource) {

@@ -63,6 +63,7 @@ enum IdentityCoding {
 public struct TrustedAuthorities: Sendable {
   private let user: [Certificate]
   private let host: [Certificate]
+  private let verifiedUsers = VerifiedUsers()
 
   public init(userPEMs: [String], hostPEMs: [String]) throws {
     user = try userPEMs.map { try Certificate(pemEncoded: $0) }
@@ -71,11 +72,13 @@ public struct TrustedAuthorities: Sendable {
 
   /// The user a certificate (DER) speaks for, if a user CA of the cluster signed it, it is valid now and carries one.
   public func user(certificateDER: [UInt8], now: Date = Date()) throws -> UserIdentity {
+    if let known = verifiedUsers.identity(certificateDER, now) { return known }
     let certificate = try verified(certificateDER, under: user, now)
     guard var identity = try IdentityCoding.decode(UserIdentity.self, UserIdentity.extensionID, of: certificate) else {
       throw PKIError("the certificate carries no Sallyport identity; it was not issued by 'tsh login'")
     }
     identity.notValidAfter = certificate.notValidAfter
+    verifiedUsers.keep(identity, certificateDER, from: certificate.notValidBefore)
     return identity
   }
 

@@ -28,6 +28,24 @@ public enum PrivateFile {
     }
   }
 
+  /// - Throws: `PKIError` with the command to type if a file or folder below `directory` is open to others: whoever has read
+  ///   a key once has it for good, so this is told before anything works with it.
+  public static func checkContents(of directory: String) throws {
+    guard let paths = FileManager.default.enumerator(atPath: directory) else {
+      throw PKIError("cannot read \(directory)")
+    }
+    while let name = paths.nextObject() as? String {
+      let path = directory + "/" + name
+      var status = stat()
+      // What has gone meanwhile is no secret; links are not followed where files are read.
+      guard lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFLNK, status.st_mode & 0o077 != 0 else { continue }
+      let mode = status.st_mode & S_IFMT == S_IFDIR ? "700" : "600"
+      throw PKIError(
+        "\(path) is open to others (mode \(String(status.st_mode & 0o777, radix: 8))); run 'chmod \(mode) \(path)', and "
+          + "consider its content known")
+    }
+  }
+
   private static func makeMissing(_ path: String) throws {
     func attempt() -> Int32 { mkdir(path, 0o700) == 0 || errno == EEXIST ? 0 : errno }
     var failure = attempt()

@@ -60,6 +60,13 @@ open class Channel {
   /// As `send(_:)`, for short control messages.
   public final func send(_ bytes: [UInt8]) { bytes.withUnsafeBytes { send($0) } }
 
+  /// As `send(_:)`, for bytes that the caller writes in place, at once: at most 64 KiB. `nil` if the channel is closed.
+  public final func sendRoom(_ count: Int) -> UnsafeMutableRawPointer? {
+    guard !isClosed else { return nil }
+    markDirty()
+    return queue.claim(count)
+  }
+
   /// Asks for one `drained()` as soon as no more than `mark` bytes wait.
   public final func notifyWhenQueued(atMost mark: Int) { drainMark = mark }
 

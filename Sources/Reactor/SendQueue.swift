@@ -75,6 +75,16 @@ struct SendQueue: ~Copyable {
     }
   }
 
+  /// Appends `bytes` bytes in one piece, at most a block, for the caller to write before the queue is next asked for.
+  mutating func claim(_ bytes: Int) -> UnsafeMutableRawPointer {
+    precondition(bytes <= ChunkPool.capacity)
+    let chunk = tailWithRoom(for: bytes)
+    let end = chunk.header.pointee.end
+    chunk.header.pointee.end = end + bytes
+    count += bytes
+    return chunk.data + end
+  }
+
   /// The first run of bytes to send; stays in place until `consume`. Empty if there is nothing.
   var front: UnsafeRawBufferPointer {
     guard let head else { return UnsafeRawBufferPointer(start: nil, count: 0) }
@@ -94,8 +104,8 @@ struct SendQueue: ~Copyable {
     pool.give(chunk)
   }
 
-  private mutating func tailWithRoom() -> ChunkPool.Chunk {
-    if let tail, tail.header.pointee.end < ChunkPool.capacity { return tail }
+  private mutating func tailWithRoom(for bytes: Int = 1) -> ChunkPool.Chunk {
+    if let tail, tail.header.pointee.end <= ChunkPool.capacity - bytes { return tail }
     let fresh = pool.take()
     if let tail { tail.header.pointee.next = fresh.base } else { head = fresh }
     tail = fresh

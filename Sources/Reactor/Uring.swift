@@ -83,6 +83,8 @@ final class Uring {
   enum Request {
     case accept(listener: Int32)
     case receive(socket: Int32)
+    /// One buffer of bytes, then no more.
+    case receiveOnce(socket: Int32)
     case send(socket: Int32, UnsafeRawBufferPointer)
     case connect(socket: Int32, UnsafePointer<sockaddr>, socklen_t)
     /// Ends the request of that operation and handle.
@@ -99,6 +101,7 @@ final class Uring {
     switch request {
     case .accept(let listener): platform_uring_accept(entry, listener)
     case .receive(let socket): platform_uring_receive(entry, socket, Self.group)
+    case .receiveOnce(let socket): platform_uring_receive_once(entry, socket, UInt32(bufferSize), Self.group)
     case .send(let socket, let bytes): platform_uring_send(entry, socket, bytes.baseAddress, bytes.count)
     case .connect(let socket, let address, let length): io_uring_prep_connect(entry, socket, address, length)
     case .cancel(let operation, let handle): platform_uring_cancel(entry, Self.userData(operation, handle))

@@ -3,8 +3,8 @@ import Glibc
 
 /// The completion contract over io_uring: one system call a loop turn, however many operations it submits and reaps.
 ///
-/// A socket is received from by one multishot operation for as long as it is wanted; the bytes arrive in buffers shared by
-/// all sockets, so that an idle one holds none. Bound to the thread that made it, except `waker`.
+/// A socket is received from by one multishot operation for as long as it is wanted (in bulk by one for each buffer); the
+/// bytes arrive in buffers shared by all sockets, so that an idle one holds none. Bound to the thread that made it, except `waker`.
 ///
 /// What the kernel still works on when a handle is closed is cancelled, and the descriptor and the owner of the send
 /// buffer are kept until its last completion has come. docs/decisions/036-io-uring.md has the reasons.
@@ -22,6 +22,10 @@ public final class UringBackend: CompletionBackend {
     var isConnecting = false
     /// Something arrived while the owner did not want it: it is in `stashes`.
     var hasStash = false
+    /// A full buffer was received not long ago: bytes are asked for one buffer at a time.
+    var isBulk = false
+    /// How many receives in a row brought little.
+    var smallReceives: UInt8 = 0
 
     var inFlight: Int { (input == .idle ? 0 : 1) + (isSending ? 1 : 0) + (isConnecting ? 1 : 0) }
   }
@@ -29,11 +33,13 @@ public final class UringBackend: CompletionBackend {
   /// What came between a pause and the end of its operation, in order: bytes or sockets, then at most one end.
   private struct Stash {
     var bytes: [UInt8] = []
+    /// How many of `bytes` have been delivered.
+    var delivered = 0
     var sockets: [Int32] = []
     /// 0: end of stream; else an errno.
     var end: Int32?
 
-    var isEmpty: Bool { bytes.isEmpty && sockets.isEmpty && end == nil }
+    var isEmpty: Bool { delivered == bytes.count && sockets.isEmpty && end == nil }
   }
 
   /// A closed handle of which the kernel still holds something.
@@ -62,6 +68,9 @@ public final class UringBackend: CompletionBackend {
   private var working: [Handle] = []
   private var postponed: [Postponed] = []
 
+  private let receiveBufferSize: Int
+  /// So many receives in a row that bring less than an eighth of a buffer end a bulk transfer.
+  private static let smallReceivesAfterBulk: UInt8 = 16
   /// Bytes of a stash that are delivered at once.
   private static let portion = 64 * 1024
   /// Turns and milliseconds each that the end waits for the kernel to let go of what it holds.
@@ -72,7 +81,8 @@ public final class UringBackend: CompletionBackend {
   ///   - receiveBufferSize: bytes of one receive buffer.
   ///   - receiveBuffers: how many there are, for all sockets together: a power of two.
   /// - Throws: what keeps this process from using io_uring.
-  public init(receiveBufferSize: Int = 32 * 1024, receiveBuffers: Int = 128) throws(SystemError) {
+  public init(receiveBufferSize: Int = 64 * 1024, receiveBuffers: Int = 128) throws(SystemError) {
+    self.receiveBufferSize = receiveBufferSize
     waker = try Waker()
     uring = try Uring(bufferSize: receiveBufferSize, bufferCount: receiveBuffers)
     watchWaker()
@@ -167,14 +177,39 @@ public final class UringBackend: CompletionBackend {
     if entries[index].hasStash { ready.append(entries[index].handle) } else { arm(index) }
   }
 
-  /// Starts the multishot operation unless one runs; one that is being cancelled has to end first.
+  /// Starts the operation unless one runs; one that is being cancelled has to end first.
   private func arm(_ index: Int) {
     guard entries[index].input == .idle else { return }
     entries[index].input = .armed
     let descriptor = entries[index].descriptor
-    submit(
-      entries[index].isListener ? .accept(listener: descriptor) : .receive(socket: descriptor), .input,
-      entries[index].handle)
+    let request: Uring.Request =
+      if entries[index].isListener {
+        .accept(listener: descriptor)
+      } else if entries[index].isBulk {
+        .receiveOnce(socket: descriptor)
+      } else {
+        .receive(socket: descriptor)
+      }
+    submit(request, .input, entries[index].handle)
+  }
+
+  /// One multishot receive takes all that a socket has, which for a bulk transfer is more than its owner can pass on: it
+  /// would have to pause each turn, and what had come by then would have to be copied. So bulk is received as it is
+  /// relayed, a buffer a turn.
+  @inline(__always)
+  private func noteAmount(_ count: Int, _ index: Int) {
+    if count == receiveBufferSize {
+      entries[index].smallReceives = 0
+      guard !entries[index].isBulk else { return }
+      entries[index].isBulk = true
+      if entries[index].input == .armed {
+        entries[index].input = .cancelling
+        cancel(.input, entries[index].handle)
+      }
+    } else if entries[index].isBulk, count < receiveBufferSize / 8 {
+      entries[index].smallReceives += 1
+      if entries[index].smallReceives >= Self.smallReceivesAfterBulk { entries[index].isBulk = false }
+    }
   }
 
   private func cancel(_ operation: Uring.Operation, _ handle: Handle) {
@@ -232,6 +267,7 @@ public final class UringBackend: CompletionBackend {
     }
     if isLast { entries[index].input = .idle }
     if result > 0, let buffer {
+      noteAmount(Int(result), index)
       take(uring.bytes(of: buffer, count: Int(result)), index, deliver)
     } else if result >= 0, entries[index].isListener {
       take(socket: result, index, deliver)
@@ -333,17 +369,15 @@ public final class UringBackend: CompletionBackend {
     let handle = entries[index].handle
     var rest = stash
     while isWanted(handle), let socket = rest.sockets.popLast() { deliver(handle, .accepted(descriptor: socket)) }
-    var delivered = 0
-    while isWanted(handle), delivered < stash.bytes.count {
-      let portion = delivered..<min(delivered + Self.portion, stash.bytes.count)
-      stash.bytes.withUnsafeBytes { deliver(handle, .received(UnsafeRawBufferPointer(rebasing: $0[portion]))) }
-      delivered = portion.upperBound
+    while isWanted(handle), rest.delivered < rest.bytes.count {
+      let portion = rest.delivered..<min(rest.delivered + Self.portion, rest.bytes.count)
+      rest.bytes.withUnsafeBytes { deliver(handle, .received(UnsafeRawBufferPointer(rebasing: $0[portion]))) }
+      rest.delivered = portion.upperBound
     }
     guard let index = self.index(of: handle) else {
       for socket in rest.sockets { Glibc.close(socket) }
       return
     }
-    rest.bytes.removeFirst(delivered)
     if !entries[index].wantsInput {
       guard !rest.isEmpty else { return }
       entries[index].hasStash = true

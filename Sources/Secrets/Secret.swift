@@ -16,6 +16,15 @@ public final class Secret: @unchecked Sendable {
     UnsafeMutableRawBufferPointer(start: storage, count: count).copyBytes(from: bytes)
   }
 
+  /// `count` bytes, zero until `fill` has written them: for calls that hand secrets out through a pointer.
+  public init(count: Int, filledBy fill: (UnsafeMutableRawBufferPointer) -> Void) {
+    self.count = count
+    storage = .allocate(byteCount: max(count, 1), alignment: 16)
+    let bytes = UnsafeMutableRawBufferPointer(start: storage, count: count)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    fill(bytes)
+  }
+
   /// The UTF-8 bytes of `text`.
   public convenience init(utf8 text: String) { self.init(text.utf8) }
 

@@ -1,5 +1,6 @@
 import CPlatform
 import Secrets
+import Synchronization
 
 /// One SSL_CTX, freed with the last reference.
 ///
@@ -122,6 +123,10 @@ public final class ClientTLSContext: Sendable {
     case insecure
   }
 
+  /// Tells this context from all others that this process ever makes.
+  public struct ID: Hashable, Sendable { fileprivate let number: Int }
+
+  public let id = ID(number: contextsMade.add(1, ordering: .relaxed).oldValue)
   let box: ContextBox
   let mode: Mode
   /// Whether it has a certificate to present.
@@ -159,6 +164,8 @@ public final class ClientTLSContext: Sendable {
     for pem in furtherCAPEMs { try box.trust(pem) }
   }
 }
+
+private let contextsMade = Atomic(0)
 
 /// Length-prefixed names, as ALPN has them on the wire (RFC 7301 section 3.1).
 private func wireProtocols(_ names: [String]) throws(TLSConfigurationError) -> [UInt8] {

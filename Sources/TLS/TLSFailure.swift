@@ -35,6 +35,23 @@ extension TLSFailure {
       : TLSFailure(reason: .protocolError, message: "TLS protocol error: \(text)")
   }
 
+  /// The peer broke the protocol; it is told so by that alert (RFC 8446 section 6.2).
+  static func protocolError(_ alert: Int32) -> TLSFailure {
+    TLSFailure(reason: .protocolError, message: "TLS protocol error: \(alertText(alert))")
+  }
+
+  /// The peer sent that alert.
+  static func alert(_ alert: Int32) -> TLSFailure {
+    TLSFailure(reason: .alertFromPeer, message: "the peer refused TLS: \(alertText(alert))")
+  }
+
+  /// OpenSSL cannot encrypt any more: it has no memory.
+  static let brokenRecords = TLSFailure(reason: .protocolError, message: "a TLS record cannot be encrypted")
+
+  private static func alertText(_ alert: Int32) -> String {
+    SSL_alert_desc_string_long(alert).map { String(cString: $0) } ?? "alert \(alert)"
+  }
+
   private static func certificate(_ result: Int) -> TLSFailure {
     let text = X509_verify_cert_error_string(result).map { String(cString: $0) } ?? "verification failed"
     switch Int32(truncatingIfNeeded: result) {

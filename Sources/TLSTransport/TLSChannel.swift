@@ -10,14 +10,18 @@ open class TLSChannel: Channel {
   /// The session, once a handshake has begun.
   public private(set) var tls: TLSSession?
   private var transport = Transport.clear
+  private var isServer = false
   private var hasShutDown = false
   /// The channel that took this one's connection over during the handshake.
   private var successor: TLSChannel?
-  private let records: RecordBuffer
+  private var pace = RecordPace()
+  /// What the sessions that the server offers are good for, if they are to be kept.
+  private var target: ResumptionCache.Target?
+  private let workspace: TLSWorkspace
 
   /// - Parameter records: shared by all channels of `reactor`.
-  public init(reactor: Reactor, records: RecordBuffer) {
-    self.records = records
+  public init(reactor: Reactor, records: TLSWorkspace) {
+    workspace = records
     super.init(reactor: reactor)
   }
 
@@ -36,7 +40,8 @@ open class TLSChannel: Channel {
   public final func write(_ bytes: UnsafeRawBufferPointer) {
     guard !isClosed, !bytes.isEmpty else { return }
     guard transport == .established, let tls else { return send(bytes) }
-    if let failure = tls.write(bytes) { tlsFailed(failure) }
+    let largest = pace.largest(bytes.count, now: reactor.now)
+    if let failure = tls.write(bytes, largest: largest) { tlsFailed(failure) }
   }
 
   /// As above, for short messages.
@@ -44,15 +49,25 @@ open class TLSChannel: Channel {
 
   /// Begins the handshake as server; `first` are bytes that have already arrived.
   public final func secureAsServer(_ context: ServerTLSContext, requiresALPN: Bool, first: UnsafeRawBufferPointer?) {
+    isServer = true
     begin(TLSSession(server: context, output: output, requiresALPN: requiresALPN))
     if let first { received(first) }
   }
 
   /// Begins the handshake as client: the ClientHello goes out at once.
-  public final func secureAsClient(_ context: ClientTLSContext, serverName: String) {
-    begin(TLSSession(client: context, serverName: serverName, output: output))
+  ///
+  /// - Parameter address: where the server is, if sessions with it shall be kept and resumed.
+  public final func secureAsClient(
+    _ context: ClientTLSContext, serverName: String, resumingWith address: SocketAddress? = nil
+  ) {
+    target = address.map { .init(context: context.id, serverName: serverName, address: $0.description) }
+    let session = target.flatMap { workspace.resumption.take(for: $0, now: reactor.now) }
+    begin(TLSSession(client: context, serverName: serverName, output: output, resuming: session))
     advanceHandshake()
   }
+
+  /// Whether the handshake under way offered to resume a session. If it fails, the next one will not.
+  public final var isResumingSession: Bool { transport == .handshaking && tls?.isResuming == true }
 
   /// Takes over the connection of `other`, socket and TLS session, from within its `secured()`.
   public final func takeOverSecured(_ other: TLSChannel) {
@@ -91,18 +106,27 @@ open class TLSChannel: Channel {
     }
   }
 
-  override public final func receivedEnd() { plaintextEnded() }
+  override public final func receivedEnd() {
+    noteRefusedResumption()
+    plaintextEnded()
+  }
 
   // MARK: TLS
 
   private var output: TLSOutput {
     // Invariant: the session is owned by this channel and writes only while this channel calls it, so the unretained
     // pointer is good whenever the function below runs.
-    TLSOutput(context: Unmanaged.passUnretained(self).toOpaque()) { context, bytes, count in
-      guard let context else { return }
-      let channel = Unmanaged<TLSChannel>.fromOpaque(context)
-      channel._withUnsafeGuaranteedRef { $0.send(UnsafeRawBufferPointer(start: bytes, count: count)) }
-    }
+    TLSOutput(
+      context: Unmanaged.passUnretained(self).toOpaque(),
+      append: { context, bytes, count in
+        guard let context else { return }
+        let channel = Unmanaged<TLSChannel>.fromOpaque(context)
+        channel._withUnsafeGuaranteedRef { $0.send(UnsafeRawBufferPointer(start: bytes, count: count)) }
+      },
+      claim: { context, count in
+        guard let context else { return nil }
+        return Unmanaged<TLSChannel>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.sendRoom(count) }
+      })
   }
 
   private func begin(_ session: TLSSession?) {
@@ -117,18 +141,35 @@ open class TLSChannel: Channel {
     case .needsInput: break
     case .complete:
       transport = .established
+      // A server has offered no sessions: OpenSSL has nothing more to hear.
+      if isServer { tls.takeRecordsOver(blocks: workspace.blocks) }
       secured()
-    case .failed(let failure): tlsFailed(failure)
+    case .failed(let failure):
+      noteRefusedResumption()
+      tlsFailed(failure)
     }
+  }
+
+  private func noteRefusedResumption() {
+    if isResumingSession, let target { workspace.resumption.refused(target, now: reactor.now) }
+  }
+
+  /// The first data has come, and what the server had to say to OpenSSL before it.
+  private func settle(_ session: TLSSession) {
+    if let target {
+      workspace.resumption.keep(session.takeSessions(), for: target, now: reactor.now)
+      self.target = nil
+    }
+    session.takeRecordsOver(blocks: workspace.blocks)
   }
 
   /// Decrypts all records of the current input into the shared buffer and hands them over in one piece.
   private func readRecords() {
     guard let tls else { return }
-    let buffer = records.bytes
+    let buffer = workspace.plaintext
     var filled = 0
     while !isClosed {
-      if buffer.count - filled < RecordBuffer.largestRecord {
+      if buffer.count - filled < TLSSession.roomToRead {
         plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled]))
         filled = 0
         continue
@@ -136,6 +177,7 @@ open class TLSChannel: Channel {
       switch tls.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])) {
       case .bytes(let count):
         filled += count
+        if !tls.hasOwnRecords { settle(tls) }
         // A read that can only find nothing would make OpenSSL take and free a buffer for it.
         guard tls.hasUnread else { return plaintextReceived(UnsafeRawBufferPointer(rebasing: buffer[..<filled])) }
       case .needsInput:

@@ -39,7 +39,10 @@ struct Cluster {
     ProcessLimits.apply()
     let directory = configuration.dataDirectory
     for folder in ["", "/log", "/run"] { try PrivateFile.makeDirectory(directory + folder) }
-    let audit = try AuditLog(path: directory + "/log/events.log", settings: auditSettings)
+    try PrivateFile.checkContents(of: directory)
+    let auditPath = directory + "/log/events.log"
+    if configuration.isAuthEnabled { try AuditOutbox.forget(path: auditPath) }
+    let audit = try AuditLog(path: auditPath, settings: auditSettings)
     let auth = try makeAuth(audit)
     let side: any ClusterSide = try await makeSide(auth)
     let catalog = DatabaseCatalog(try .init(configuration))
@@ -106,7 +109,7 @@ struct Cluster {
       publicAddress: publicAddress, audit: audit,
       staticTokens: configuration.membership.staticTokens.map { ($0.token, $0.services) },
       hostCertificateLifetime: Double(configuration.membership.hostCertificateTTL?.seconds ?? 7 * 86_400),
-      hostLogBounds: hostLogBounds)
+      hostLogBounds: hostLogBounds, exemptSources: configuration.connectionLimits.exempt)
     try auth.configureSecondFactor(configuration.secondFactor)
     if configuration.isDatabaseEnabled {
       guard configuration.joinMethod == .token else {
@@ -167,7 +170,8 @@ struct Cluster {
       audit: audit, queries: queries, serverID: side.credentials.hostID,
       identify: identify(side), checker: { try side.checker(for: $0) }, locks: { try side.locks },
       clientCertificates: ClientCertificates(
-        authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }))
+        authorities: { try side.authorities }, sign: { try await side.signDatabaseClient($0) }),
+      leases: SessionLeases(acquire: { try await side.lease($0) }, renew: { try await side.renewLeases($0) }))
   }
 
   /// Whom a user's certificate speaks for, by the authorities of the moment.

@@ -20,6 +20,10 @@ protocol ClusterSide: Sendable {
   var exclusion: String? { get throws }
   /// A certificate of the db_client CA.
   func signDatabaseClient(_ request: DatabaseClientCertificateRequest) async throws -> SignedCertificate
+  /// Asks for a place among the sessions that a user may have at once.
+  func lease(_ request: SessionLeaseRequest) async throws -> SessionLeaseAnswer
+  /// Keeps such places and gives others back.
+  func renewLeases(_ renewal: SessionLeaseRenewal) async throws
   /// HOST:PORT of all proxies of the cluster.
   var proxies: [String] { get throws }
   /// What the holder of a certificate may do now. Throws `IdentityRefusal` for one that counts no more.
@@ -98,6 +102,14 @@ final class LocalSide: ClusterSide {
 
   func signDatabaseClient(_ request: DatabaseClientCertificateRequest) async throws -> SignedCertificate {
     try auth.signDatabaseClient(request, by: credentials.hostID)
+  }
+
+  func lease(_ request: SessionLeaseRequest) async throws -> SessionLeaseAnswer {
+    try auth.lease(request, by: credentials.hostID)
+  }
+
+  func renewLeases(_ renewal: SessionLeaseRenewal) async throws {
+    try auth.renewLeases(renewal, by: credentials.hostID)
   }
 
   func offer(_ heartbeat: HostHeartbeat) async throws {

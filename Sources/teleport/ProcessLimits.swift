@@ -1,12 +1,15 @@
+import CPlatform
 import Glibc
 
 /// What the kernel shall do differently for this process.
 enum ProcessLimits {
   static func apply() {
-    // A closed peer is an errno, not the end of the process; core files would hold keys.
+    // A closed peer is an errno, not the end of the process.
     signal(SIGPIPE, SIG_IGN)
+    // Core files would hold keys, and so would what another process of this user reads with ptrace(2).
     var noCore = rlimit(rlim_cur: 0, rlim_max: 0)
     setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &noCore)
+    platform_forbid_dumps()
     // What this process makes is its own, sockets too.
     umask(0o077)
     // Each session takes two descriptors: as many as the administrator allows.

@@ -104,6 +104,7 @@ struct Services: Sendable {
         }
       }
       if let auth { group.addTask { try await auth.runRotations() } }
+      if let authorizer { group.addTask { try await authorizer.leases.run() } }
       group.addTask {
         try await DynamicLabels(catalog: catalog).run {
           do {

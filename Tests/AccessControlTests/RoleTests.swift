@@ -36,7 +36,7 @@ struct RoleTests {
   @Test(arguments: [
     #""options":{"require_session_mfa":true}"#, #""options":{"require_session_mfa":"hardware_key"}"#,
     #""options":{"require_session_mfa":1}"#, #""options":{"lock":"strict"}"#, #""options":{"pin_source_ip":"yes"}"#,
-    #""options":{"max_connections":3}"#, #""options":{"device_trust_mode":"required"}"#,
+    #""options":{"device_trust_mode":"required"}"#,
     #""options":{"create_db_user":true}"#, #""options":{"create_db_user_mode":"keep"}"#,
     #""options":{"request_access":"always"}"#, #""allow":{"db_labels_expression":"labels[\"a\"] == \"b\""}"#,
     #""deny":{"db_labels_expression":"true"}"#, #""allow":{"db_roles":["reader"]}"#,
@@ -46,6 +46,23 @@ struct RoleTests {
   func restrictionsThatAreNotEnforcedAreRefused(side: String) throws {
     let error = #expect(throws: RoleError.self) { try load(side) }
     #expect(error?.description.contains("is not enforced") == true)
+  }
+
+  @Test(arguments: [("3", 3), (#""3""#, 3), ("0", nil), ("null", nil)])
+  func numbersOfSessions(written: String, bound: Int?) throws {
+    let role = try load(#""options":{"max_connections":\#(written)}"#)
+    #expect(AccessChecker(roles: [role], traits: [:]).maxConnections == bound)
+  }
+
+  @Test(arguments: ["-1", #""many""#, "1000001", "1.5", "[]"])
+  func numbersOfSessionsThatMakeNoSense(written: String) throws {
+    let error = #expect(throws: RoleError.self) { try load(#""options":{"max_connections":\#(written)}"#) }
+    #expect(error?.description.contains("'max_connections' must be a number") == true)
+  }
+
+  @Test func theSmallestNumberOfSessionsCounts() {
+    func role(_ bound: Int?) -> Role { Role(name: "x", spec: .init(options: .init(maxConnections: bound))) }
+    #expect(AccessChecker(roles: [role(5), role(nil), role(2), role(0)], traits: [:]).maxConnections == 2)
   }
 
   @Test func roleThatExpiresIsRefused() {

@@ -6,6 +6,7 @@ import PKI
 import Secrets
 import Synchronization
 import Testing
+import TextForms
 
 @testable import AuthService
 
@@ -95,12 +96,50 @@ private func der(_ pem: String) -> [UInt8] {
     let gate = PasswordGate()
     let now = Date()
     for _ in 0..<10 {
-      try await gate.enter("a", now: now)
-      await gate.leave("a", succeeded: false, now: now)
+      try await gate.enter("a", from: "192.0.2.1", now: now)
+      await gate.leave("a", from: "192.0.2.1", succeeded: false, now: now)
     }
-    await #expect(throws: AuthError.self) { try await gate.enter("a", now: now) }
-    try await gate.enter("b", now: now)
-    try await gate.enter("a", now: now + 301)
+    await #expect(throws: AuthError.self) { try await gate.enter("a", from: "192.0.2.2", now: now) }
+    try await gate.enter("b", from: "192.0.2.1", now: now)
+    try await gate.enter("a", from: "192.0.2.2", now: now + 301)
+  }
+
+  /// Who goes on guessing waits twice as long each time, an hour at most; a right password ends that.
+  @Test func waitsGrow() async throws {
+    let gate = PasswordGate()
+    var now = Date()
+    func guess(_ count: Int) async throws {
+      for _ in 0..<count {
+        try await gate.enter("a", from: "192.0.2.3", now: now)
+        await gate.leave("a", from: "192.0.2.3", succeeded: false, now: now)
+      }
+    }
+    for wait in [300.0, 600, 1200, 2400, 3600, 3600] {
+      try await guess(10)
+      await #expect(throws: AuthError.self) { try await gate.enter("a", from: "192.0.2.2", now: now + wait - 1) }
+      now += wait
+    }
+    try await gate.enter("a", from: "192.0.2.2", now: now)
+    await gate.leave("a", from: "192.0.2.2", succeeded: true, now: now)
+    try await guess(10)
+    await #expect(throws: AuthError.self) { try await gate.enter("a", from: "192.0.2.2", now: now + 299) }
+    try await gate.enter("a", from: "192.0.2.2", now: now + 300)
+  }
+
+  /// One password tried on many users is as good a guess as many on one.
+  @Test func aSourceThatTriesManyUsersWaits() async throws {
+    let gate = PasswordGate(exempt: try [#require(AddressBlock("10.0.0.0/8"))])
+    let now = Date()
+    for source in ["192.0.2.1", "10.1.2.3"] {
+      for number in 0..<50 {
+        try await gate.enter("user-\(source)-\(number)", from: source, now: now)
+        await gate.leave("user-\(source)-\(number)", from: source, succeeded: false, now: now)
+      }
+    }
+    let error = await #expect(throws: AuthError.self) { try await gate.enter("another", from: "192.0.2.1", now: now) }
+    #expect(error?.description.contains("from this address; try again in 5 minutes") == true)
+    try await gate.enter("another", from: "192.0.2.2", now: now)
+    try await gate.enter("another", from: "10.1.2.3", now: now)
   }
 
   @Test func invitesAndTheirBounds() async throws {

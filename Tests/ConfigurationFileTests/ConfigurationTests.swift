@@ -31,7 +31,7 @@ struct ConfigurationTests {
   }
 
   @Test func reactorIsOneOfThree() throws {
-    #expect(try load("version: v3").reactorInterface == .epoll)
+    #expect(try load("version: v3").reactorInterface == .auto)
     #expect(try load("teleport: {reactor: io_uring}").reactorInterface == .ioUring)
     #expect(try load("teleport: {reactor: auto}").reactorInterface == .auto)
     #expect(throws: ConfigurationError.self) { try load("teleport: {reactor: kqueue}") }

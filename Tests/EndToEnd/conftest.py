@@ -77,7 +77,7 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
-        self.reactor = os.environ.get("SALLYPORT_REACTOR", "epoll")
+        self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -294,10 +294,46 @@ db_service:
             f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev", autocommit=True)
 
     def audit(self):
-        """Every record of the log, rotated files included."""
-        files = sorted((self.data / "log").glob("events-*.log"), key=lambda path: path.stem.rsplit("-", 1)[1])
-        lines = [line for path in [*files, self.data / "log/events.log"] for line in path.read_bytes().split(b"\n")[:-1]]
-        return [json.loads(line) for line in lines]
+        """Every record of the log, rotated files included. After millions of statements that takes a minute."""
+        return AuditSince(self.data / "log").records()
+
+    def audit_from_now(self):
+        """The records that are written from here on."""
+        return AuditSince(self.data / "log", from_now=True)
+
+
+class AuditSince:
+    """The audit log from some moment on: what was there before is not read, however much it is."""
+
+    def __init__(self, directory, from_now=False):
+        self.directory = directory
+        self.file, self.offset = None, 0
+        if from_now:
+            status = os.stat(directory / "events.log")
+            self.file, self.offset = status.st_ino, status.st_size
+
+    def text(self):
+        """Whole lines, rotated files included."""
+        rotated = sorted(self.directory.glob("events-*.log"), key=lambda path: path.stem.rsplit("-", 1)[1])
+        files = [*rotated, self.directory / "events.log"]
+        numbers = [os.stat(path).st_ino for path in files]
+        first = numbers.index(self.file) if self.file in numbers else 0
+        text = b""
+        for number, path in zip(numbers[first:], files[first:]):
+            with open(path, "rb") as file:
+                file.seek(self.offset if number == self.file else 0)
+                text += file.read()
+        return text[:text.rfind(b"\n") + 1].decode()
+
+    def records(self, event=""):
+        """Those whose event begins so. A record is written a moment after what it tells of."""
+        records = [json.loads(line) for line in self.text().split("\n")[:-1]]
+        return [record for record in records if record["event"].startswith(event)]
+
+    def wait(self, count=1, event="", seconds=5):
+        """The records, once there are `count` of them."""
+        wait_until(lambda: len(self.records(event)) >= count, f"{count} audit records", seconds)
+        return self.records(event)
 
 
 @pytest.fixture(scope="session")

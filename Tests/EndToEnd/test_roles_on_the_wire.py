@@ -7,14 +7,14 @@ import subprocess
 import psycopg
 import pytest
 
-from conftest import USER, wait_until
+from conftest import USER
 from scripted_server import scripted_server
 from test_refusals import log_in, read_all, read_until_ready, secure, sqlstate, startup
 
 
 def denied(cluster, certificate, user, name):
     """Connects in vain; gives the client's error and the one audit record of it."""
-    before, calls, dialled = len(cluster.audit()), cluster.counters(), []
+    audit, calls, dialled = cluster.audit_from_now(), cluster.counters(), []
     # Whatever dials the database of this name is seen here.
     with scripted_server(cluster, lambda talk: dialled.append(talk.connection.recv(1))):
         with secure(cluster, certificate) as connection:
@@ -23,8 +23,7 @@ def denied(cluster, certificate, user, name):
     assert sqlstate(answer) == "28000", answer
     assert cluster.counters() == calls, "a refused login must not reach AWS"
     assert dialled == [], "a refused login must not reach the database"
-    wait_until(lambda: len(cluster.audit()) > before, "the refusal's audit record", 5)
-    [event] = cluster.audit()[before:]
+    [event] = audit.wait(event="db.session")
     assert (event["event"], event["code"], event["success"]) == ("db.session.start", "TDB00W", False)
     assert "sid" not in event, "no session was granted"
     return answer, event
@@ -123,16 +122,15 @@ FORGERIES = [
 
 @pytest.mark.parametrize("value", FORGERIES)
 def test_29_forged_application_names(cluster, redshift, value):
-    before = len((cluster.data / "log/events.log").read_bytes().splitlines())
+    audit = cluster.audit_from_now()
     with secure(cluster, redshift) as connection:
         connection.sendall(startup(("user", USER), ("database", "dev"), ("application_name", value)))
         read_until_ready(connection)
         connection.sendall(b"X\0\0\0\x04")
-    path = cluster.data / "log/events.log"
-    wait_until(lambda: len(path.read_bytes().splitlines()) >= before + 2, "start and end of the session", 5)
-    # Every reader of lines, Python's generous one too, sees the same two records.
-    text = path.read_text()
-    start, end = [json.loads(line) for line in text.splitlines()[before:]]
+    audit.wait(2, event="db.session")
+    # Every reader of lines, Python's generous one too, sees the same records.
+    text = audit.text()
+    start, end = [record for record in map(json.loads, text.splitlines()) if record["event"].startswith("db.session")]
     assert (start["event"], end["event"]) == ("db.session.start", "db.session.end")
     assert start["user_agent"] == value == end["user_agent"]
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
@@ -149,22 +147,22 @@ def test_29_forged_users_and_databases(cluster, bob, value):
 
 def test_29_forged_users_at_the_login(cluster):
     name = 'x"}\n{"event":"fake\u2028"}'
-    before = len(cluster.audit())
+    audit = cluster.audit_from_now()
     result = cluster.tool(
         "tsh", "login", f"--proxy=localhost:{cluster.port}", f"--user={name}", "--password-file=-",
         home=cluster.directory / "home-forged", stdin="wrong password!\n")
     assert result.returncode == 1
-    wait_until(lambda: len(cluster.audit()) > before, "the login's audit record", 5)
-    [event] = cluster.audit()[before:]
+    [event] = audit.wait(event="user.login")
     assert (event["event"], event["user"], event["success"]) == ("user.login", name, False)
 
 
 def test_application_name_is_recorded_as_teleport_does(cluster, redshift):
+    audit = cluster.audit_from_now()
     with psycopg.connect(redshift.dsn + " application_name=billing"):
         pass
-    wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end")
-    assert [event.get("user_agent") for event in cluster.audit()[-2:]] == ["billing", "billing"]
+    assert [event.get("user_agent") for event in audit.wait(2, event="db.session")] == ["billing", "billing"]
+    audit = cluster.audit_from_now()
     connection, _ = log_in(cluster, redshift)
     connection.close()
-    wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end")
-    assert "user_agent" not in cluster.audit()[-1], "none was given"
+    [_, end] = audit.wait(2, event="db.session")
+    assert end["event"] == "db.session.end" and "user_agent" not in end, "none was given"

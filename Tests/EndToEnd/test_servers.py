@@ -173,14 +173,13 @@ def test_39_sudden_ends_in_a_query(cluster, scripted, end):
         # Without a goodbye of TLS either.
         talk.connection.close()
 
-    before = len(cluster.audit())
+    audit = cluster.audit_from_now()
     with scripted_server(cluster, script) as errors, secure(cluster, scripted) as connection:
         finish_login(connection)
         connection.sendall(message(b"Q", b"select 1\0"))
         answer = read_all(connection)
     assert errors == [] and answer[:1] == b"E" and sqlstate(answer) == "08006"
-    wait_until(lambda: cluster.audit()[-1]["event"] == "db.session.end", "the session's end", 5)
-    start, query, ended = cluster.audit()[before:]
+    start, query, ended = audit.wait(3, event="db.session")
     assert query["db_query"] == "select 1"
     assert start["success"] and ended["message"] == "database closed the connection"
 

@@ -7,5 +7,7 @@
 #include "platform_socket.h"
 #include "platform_uring.h"
 #include "platform_openssl.h"
+#include "platform_tls_pipe.h"
+#include "platform_process.h"
 #include "platform_spawn.h"
 #endif

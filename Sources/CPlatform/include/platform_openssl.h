@@ -1,4 +1,4 @@
-// OpenSSL's macros as functions, and the memory-fed BIO. Semantics: openssl-ssl(7), BIO_meth_new(3).
+// OpenSSL's macros as functions. Semantics: openssl-ssl(7).
 #ifndef PLATFORM_OPENSSL_H
 #define PLATFORM_OPENSSL_H
 #include <sys/select.h>
@@ -9,18 +9,7 @@
 #include <openssl/x509v3.h>
 #include <stdint.h>
 
-// What one TLS session reads from and writes to. Lives as long as its SSL.
-typedef struct platform_tls_pipe {
-  const uint8_t *input;  // borrowed; valid while the owner says so
-  size_t input_count;
-  void *output_context;
-  void (*output)(void *context, const void *bytes, long count);  // takes everything
-} platform_tls_pipe;
-
-// Attaches a BIO over `pipe` for both directions. 1 on success.
-int platform_tls_attach(SSL *ssl, platform_tls_pipe *pipe);
-
-// Makes a context: TLS 1.2 and 1.3, AEAD suites, no tickets, no renegotiation, no compression. NULL on failure.
+// Makes a context: TLS 1.2 and 1.3, AEAD suites, no renegotiation, no compression; a server never resumes. NULL on failure.
 SSL_CTX *platform_tls_context(int is_server);
 
 // Server: asks for a certificate and accepts only one issued directly by a CA of the store.
@@ -48,8 +37,10 @@ int platform_tls_use_key(SSL_CTX *context, const void *pem, int count);
 int platform_tls_trust(SSL_CTX *context, const void *pem, int count);  // number of certificates taken, -1 on failure
 int platform_tls_announce_ca(SSL_CTX *context, const void *pem, int count);
 
-// tls-server-end-point of the peer's certificate (RFC 5929 section 4.1): bytes written, 0 if there is none.
-unsigned int platform_tls_end_point(SSL *ssl, uint8_t *digest, unsigned int capacity);
+// tls-server-end-point of a certificate (RFC 5929 section 4.1): bytes written, 0 if it has none.
+unsigned int platform_tls_end_point(const uint8_t *der, long der_count, uint8_t *digest, unsigned int capacity);
+// Whether the server's certificate that a session rests on has not expired since.
+int platform_tls_is_in_date(const SSL_SESSION *session);
 // DER of the peer's certificate: bytes written into a buffer to free with platform_free, or 0.
 int platform_tls_peer_certificate(SSL *ssl, uint8_t **der);
 void platform_free(void *pointer);

@@ -33,6 +33,12 @@ static inline void platform_uring_receive(struct io_uring_sqe *sqe, int socket, 
   sqe->buf_group = group;
 }
 
+static inline void platform_uring_receive_once(struct io_uring_sqe *sqe, int socket, uint32_t count, uint16_t group) {
+  io_uring_prep_recv(sqe, socket, NULL, count, 0);
+  sqe->flags |= IOSQE_BUFFER_SELECT;
+  sqe->buf_group = group;
+}
+
 // The kernel goes on by itself until all of it is taken.
 static inline void platform_uring_send(struct io_uring_sqe *sqe, int socket, const void *bytes, size_t count) {
   io_uring_prep_send(sqe, socket, bytes, count, MSG_NOSIGNAL | MSG_WAITALL);

@@ -48,7 +48,7 @@ public final class QueryAuditor: AuditSource {
 
   /// The session is over. On the audit log's thread, after its rings were drained.
   func end(_ number: UInt64, _ writer: AuditWriter) {
-    if var tracker = state.trackers.removeValue(forKey: number) { tracker.finish(Self.output(writer)) }
+    state.trackers.removeValue(forKey: number)?.finish(Self.output(writer))
     forget(number)
   }
 
@@ -79,19 +79,18 @@ public final class QueryAuditor: AuditSource {
     let now = Self.monotonicMilliseconds()
     guard now >= state.overdueCheckedAt &+ Self.overdueInterval else { return }
     state.overdueCheckedAt = now
-    for number in state.trackers.keys { state.trackers[number]?.writeOverdue(now: now, output) }
+    for tracker in state.trackers.values { tracker.writeOverdue(now: now, output) }
   }
 
   private func take(
     _ entry: QueryRing.Entry, _ bytes: UnsafeRawBufferPointer, _ output: StatementRecords.Output
   ) {
-    if state.trackers[entry.session] == nil {
-      guard let context = sessions.withLock({ $0[entry.session] }) else { return }
-      state.trackers[entry.session] = StatementTracker(
-        StatementRecords(
-          context: context, level: level, includesParameters: recording.settings.includesParameters))
-    }
-    state.trackers[entry.session]?.take(entry, bytes, output)
+    if let tracker = state.trackers[entry.session] { return tracker.take(entry, bytes, output) }
+    guard let context = sessions.withLock({ $0[entry.session] }) else { return }
+    let tracker = StatementTracker(
+      StatementRecords(context: context, level: level, includesParameters: recording.settings.includesParameters))
+    state.trackers[entry.session] = tracker
+    tracker.take(entry, bytes, output)
   }
 
   private func reportLost(_ writer: AuditWriter) {

@@ -7,7 +7,8 @@ import PostgresWire
 /// The database answers in order: each Parse, Bind, Describe, Execute and Close by one acknowledgement, each Query,
 /// FunctionCall and Sync by a ReadyForQuery. After an error it skips everything up to the next Sync; what it skipped was
 /// never executed and is not recorded. A statement is recorded when its outcome is known, or after a second without one.
-struct StatementTracker {
+/// A class, since one is looked up for each message and a copy of its parts would cost more than the work.
+final class StatementTracker {
   private var records: StatementRecords
   private var prepared = PreparedStatements()
   private var pending: [Operation] = []
@@ -31,7 +32,7 @@ struct StatementTracker {
 
   // MARK: Entries
 
-  mutating func take(_ entry: QueryRing.Entry, _ bytes: UnsafeRawBufferPointer, _ output: StatementRecords.Output) {
+  func take(_ entry: QueryRing.Entry, _ bytes: UnsafeRawBufferPointer, _ output: StatementRecords.Output) {
     if entry.flags.contains(.gap) { lose(output) }
     if entry.flags.contains(.response) {
       takeResponse(entry, bytes, output)
@@ -42,7 +43,7 @@ struct StatementTracker {
     }
   }
 
-  private mutating func takeRequest(
+  private func takeRequest(
     _ entry: QueryRing.Entry, _ bytes: UnsafeRawBufferPointer, _ output: StatementRecords.Output
   ) {
     guard let operation = Operation(entry, bytes) else { return }
@@ -51,7 +52,7 @@ struct StatementTracker {
     if entry.flags.contains(.last) { completeRequest(output) }
   }
 
-  private mutating func continueRequest(
+  private func continueRequest(
     _ entry: QueryRing.Entry, _ bytes: UnsafeRawBufferPointer, _ output: StatementRecords.Output
   ) {
     guard first < pending.count, !pending[pending.count - 1].isComplete else { return }
@@ -60,7 +61,7 @@ struct StatementTracker {
     if entry.flags.contains(.last) { completeRequest(output) }
   }
 
-  private mutating func completeRequest(_ output: StatementRecords.Output) {
+  private func completeRequest(_ output: StatementRecords.Output) {
     let last = pending.count - 1
     pending[last].isComplete = true
     if isSkipping {
@@ -75,7 +76,7 @@ struct StatementTracker {
     if pendingBytes > Self.maximumBytes { writeOldest(output) }
   }
 
-  private mutating func dropLast() {
+  private func dropLast() {
     let dropped = pending.removeLast()
     pendingBytes -= dropped.body.count
     if first == pending.count { clear() }
@@ -83,7 +84,7 @@ struct StatementTracker {
 
   // MARK: Answers
 
-  private mutating func takeResponse(
+  private func takeResponse(
     _ entry: QueryRing.Entry, _ bytes: UnsafeRawBufferPointer, _ output: StatementRecords.Output
   ) {
     if entry.acknowledged > 0 { acknowledge(Int(entry.acknowledged), output) }
@@ -95,7 +96,7 @@ struct StatementTracker {
     if entry.flags.contains(.last) { fail(ErrorResponse(body: error), output) }
   }
 
-  private mutating func acknowledge(_ count: Int, _ output: StatementRecords.Output) {
+  private func acknowledge(_ count: Int, _ output: StatementRecords.Output) {
     var count = count
     // A Query's own completions come before its ReadyForQuery and say nothing about others.
     while count > 0, let operation = front, operation.isComplete, !operation.endsWithReady {
@@ -105,7 +106,7 @@ struct StatementTracker {
     }
   }
 
-  private mutating func ready(isIdle: Bool, status: UInt8?, _ output: StatementRecords.Output) {
+  private func ready(isIdle: Bool, status: UInt8?, _ output: StatementRecords.Output) {
     while let operation = front, operation.isComplete {
       removeFront()
       // What failed has its record.
@@ -117,7 +118,7 @@ struct StatementTracker {
     if isIdle { (isLost, isSkipping) = (false, false) }
   }
 
-  private mutating func fail(_ response: ErrorResponse, _ output: StatementRecords.Output) {
+  private func fail(_ response: ErrorResponse, _ output: StatementRecords.Output) {
     guard !isLost, let operation = front, operation.isComplete, !hasFailed else { return }
     apply(operation, .failed(response), output)
     if operation.endsWithReady {
@@ -137,7 +138,7 @@ struct StatementTracker {
 
   private var front: Operation? { first < pending.count ? pending[first] : nil }
 
-  private mutating func removeFront() {
+  private func removeFront() {
     pendingBytes -= pending[first].body.count
     pending[first].body = []
     first += 1
@@ -148,7 +149,7 @@ struct StatementTracker {
     }
   }
 
-  private mutating func clear() {
+  private func clear() {
     pending.removeAll(keepingCapacity: pending.capacity <= 256)
     (first, pendingBytes) = (0, 0)
   }
@@ -156,7 +157,7 @@ struct StatementTracker {
   // MARK: Without an outcome
 
   /// Records what has waited too long for its outcome.
-  mutating func writeOverdue(now: UInt64, _ output: StatementRecords.Output) {
+  func writeOverdue(now: UInt64, _ output: StatementRecords.Output) {
     for index in first..<pending.count {
       guard pending[index].isComplete, now >= pending[index].time &+ Self.patience else { return }
       writeEarly(index, output)
@@ -164,7 +165,7 @@ struct StatementTracker {
   }
 
   /// Records the older half of what is pending, so that its text need not be kept.
-  private mutating func writeOldest(_ output: StatementRecords.Output) {
+  private func writeOldest(_ output: StatementRecords.Output) {
     for index in first..<pending.count {
       guard pending[index].isComplete, pendingBytes > Self.maximumBytes / 2 else { return }
       writeEarly(index, output)
@@ -173,7 +174,7 @@ struct StatementTracker {
     }
   }
 
-  private mutating func writeEarly(_ index: Int, _ output: StatementRecords.Output) {
+  private func writeEarly(_ index: Int, _ output: StatementRecords.Output) {
     guard !pending[index].isWritten else { return }
     // A Query that failed has its record and only waits for its ReadyForQuery.
     if !(hasFailed && index == first) { apply(pending[index], .unknown, output) }
@@ -181,7 +182,7 @@ struct StatementTracker {
   }
 
   /// Entries are missing: what is known is recorded, and no text is kept that could have been replaced since.
-  private mutating func lose(_ output: StatementRecords.Output) {
+  private func lose(_ output: StatementRecords.Output) {
     finish(output)
     prepared = PreparedStatements()
     isLost = true
@@ -189,7 +190,7 @@ struct StatementTracker {
   }
 
   /// The session is over: what has no outcome will get none.
-  mutating func finish(_ output: StatementRecords.Output) {
+  func finish(_ output: StatementRecords.Output) {
     for index in first..<pending.count where pending[index].isComplete { writeEarly(index, output) }
     clear()
     hasFailed = false
@@ -198,7 +199,7 @@ struct StatementTracker {
   // MARK: Effects
 
   /// Records an operation and follows what it did to the session's statements.
-  private mutating func apply(
+  private func apply(
     _ operation: Operation, _ outcome: Operation.Outcome, _ output: StatementRecords.Output
   ) {
     if operation.isWritten {

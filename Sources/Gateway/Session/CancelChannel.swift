@@ -10,6 +10,7 @@ final class CancelChannel: TLSChannel {
 
   private let request: [UInt8]
   private let login: ServerLogin
+  private let address: SocketAddress
   /// The connection whose query is to be given up.
   private let server: Handle
   private var isAwaitingAnswer = true
@@ -22,7 +23,7 @@ final class CancelChannel: TLSChannel {
   static func send(
     _ key: LoginCollector.BackendKey, _ login: ServerLogin, _ address: SocketAddress, for server: ServerChannel
   ) -> Bool {
-    let channel = CancelChannel(key, login, for: server)
+    let channel = CancelChannel(key, login, address, for: server)
     // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
     guard let descriptor = try? Sockets.open(address.family),
       (try? server.reactor.add(channel, descriptor: descriptor)) != nil
@@ -32,10 +33,11 @@ final class CancelChannel: TLSChannel {
     return true
   }
 
-  private init(_ key: LoginCollector.BackendKey, _ login: ServerLogin, for server: ServerChannel) {
+  private init(_ key: LoginCollector.BackendKey, _ login: ServerLogin, _ address: SocketAddress, for server: ServerChannel) {
     let worker = server.worker
     request = Encode.cancelRequest(processID: key.processID, secret: key.secret)
     self.login = login
+    self.address = address
     self.server = server.handle
     super.init(reactor: worker.reactor, records: worker.records)
   }
@@ -49,7 +51,7 @@ final class CancelChannel: TLSChannel {
   override func plaintextReceived(_ bytes: UnsafeRawBufferPointer) {
     guard isAwaitingAnswer, bytes.count == 1, bytes[0] == UInt8(ascii: "S") else { return close() }
     isAwaitingAnswer = false
-    secureAsClient(login.tls, serverName: login.serverName)
+    secureAsClient(login.tls, serverName: login.serverName, resumingWith: address)
   }
 
   override func secured() {

@@ -193,7 +193,7 @@ final class ServerChannel: ServerLeg {
     }
     phase = .handshake
     expectAnswer()
-    secureAsClient(login.tls, serverName: login.serverName)
+    secureAsClient(login.tls, serverName: login.serverName, resumingWith: address)
   }
 
   override func secured() {
@@ -325,6 +325,14 @@ final class ServerChannel: ServerLeg {
   }
 
   func fail(_ error: WireError, rejectedPassword: Bool = false) {
+    if phase == .handshake, isResumingSession, let owner {
+      // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
+      phase = .over
+      self.owner = nil
+      let pool = pooled?.membership
+      close()
+      return Self.dial(login, [address] + remaining, startup: startup, owner, worker, pool, earlier: error.message)
+    }
     let owner = self.owner
     phase = .over
     self.owner = nil
