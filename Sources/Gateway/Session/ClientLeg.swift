@@ -26,7 +26,7 @@ class ClientLeg: TLSChannel, ServerOwner {
 
   // Of the login: see ClientLogin.swift.
   final var startup: StartupParameters?
-  final var request: SessionRequest?
+  final var asked: SessionRequest?
   final var grant: SessionGrant?
   /// When the grant came, by the reactor's clock: its lifetime runs from there.
   final var grantedAt: UInt64 = 0

@@ -17,7 +17,7 @@ extension ClientLeg {
   }
 
   private func authorize(_ request: SessionRequest) {
-    self.request = request
+    asked = request
     let (handle, mailbox, gateway) = (handle, reactor.mailbox, worker.gateway)
     gateway.pool.run {
       let decision = await gateway.authorizer.authorize(request)
@@ -44,7 +44,7 @@ extension ClientLeg {
   }
 
   private func begin(_ route: SessionRoute) throws(WireError) {
-    guard let startup, let request else { return }
+    guard let startup, let request = asked else { return }
     switch route {
     case .database(let grant):
       self.grant = grant
@@ -93,7 +93,7 @@ extension ClientLeg {
     if let grant {
       worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
       self.grant = nil
-      if rejectedPassword, grant.login.isPasswordCached, var request, request.rejectedPassword == nil {
+      if rejectedPassword, grant.login.isPasswordCached, var request = asked, request.rejectedPassword == nil {
         request.rejectedPassword = grant.login.password
         return authorize(request)
       }
@@ -156,7 +156,7 @@ extension ClientLeg {
     worker.counters.sessionsStarted &+= 1
     endLogin()
     startup = nil
-    request = nil
+    asked = nil
     lastHeard = reactor.now
     // Behind a tunnel, the agent sees to the limits of the session and to its records.
     guard let grant else { return }
