@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize demo bench fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix simulate-every-byte bench bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 prerequisites: ## Install what building and testing need (Debian 12)
 	@Tests/install-prerequisites.sh
@@ -27,8 +27,34 @@ sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitiz
 	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --no-parallel --sanitize=address --scratch-path .build-asan
 	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races-of-others.supp swift test --no-parallel --sanitize=thread --scratch-path .build-tsan
 
-bench: build ## Side by side: direct, PgBouncer, Sallyport
-	.venv/bin/python Benchmarks/bench.py
+simulation:
+	swift build -c release --static-swift-stdlib --product simulate
+
+simulate: simulation ## Whole sessions on a simulated kernel and clock: SEEDS=N FROM=K
+	.build/release/simulate --seeds $(or $(SEEDS),10000) --from $(or $(FROM),1)
+
+simulate-matrix: simulation ## Faults of each link in each phase, in simulated time
+	.build/release/simulate matrix
+
+simulate-every-byte: simulation ## Golden conversations cut and broken off at every byte
+	.build/release/simulate every-byte
+
+fuzz: prerequisites ## Fuzz every parser for SECONDS each, or for RUNS inputs each
+	SALLYPORT_FUZZ=1 swift build -c release --scratch-path .build-fuzz --product fuzz
+	python3 Tests/Fuzz/run.py .build-fuzz/release/fuzz $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(RUNS),--runs=$(RUNS))
+
+mutate: prerequisites ## Spoil the access control in one place after the other: do its tests notice?
+	python3 Tests/Mutation/mutate.py
+
+bench-prerequisites:
+	@Tests/install-prerequisites.sh haproxy make stunnel4 strace valgrind
+
+bench: build bench-prerequisites ## Side by side: direct, PgBouncer, HAProxy, stunnel, a floor in C, Sallyport; writes docs/performance.md (15 minutes). BENCH=--resume goes on
+	.venv/bin/python Benchmarks/bench.py $(BENCH)
+	.venv/bin/python Benchmarks/report.py
+
+bench-check: build bench-prerequisites ## Allocations, locks and instructions a relayed message costs, against perf/counts.json
+	.venv/bin/python Benchmarks/check.py
 
 fmt: ## Format the Swift sources
 	swift format -i --configuration .swift-format -r Package.swift Sources Tests
@@ -39,4 +65,4 @@ lint: ## Check the format
 include packaging/packaging.mk
 
 clean: ## Remove what builds made
-	rm -rf .build .build-asan .build-tsan .venv dist
+	rm -rf .build .build-asan .build-fuzz .build-mutation .build-tsan .venv dist

@@ -31,17 +31,17 @@ let package = Package(
     .executable(name: "tsh", targets: ["tsh"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
-    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
-    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
-    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
-    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
-    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
-    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-certificates", exact: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-asn1", exact: "1.7.4"),
+    .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
+    .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
   ],
   targets: [
     // Data path: no NIO type, no Foundation on the hot path.
@@ -69,7 +69,8 @@ let package = Package(
     .target(name: "AccessControl"),
     .target(
       name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
-    .target(name: "AWSBootstrap", dependencies: ["AWS"]),
+    .target(name: "AWSBootstrap", dependencies: ["AWS", "ControlAPI"]),
+    .target(name: "Discovery", dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", logging]),
     .target(
       name: "DatabaseService",
       dependencies: [
@@ -79,7 +80,8 @@ let package = Package(
       ], swiftSettings: dataPath),
 
     .target(
-      name: "Doctor", dependencies: ["AWS", "CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", x509]),
+      name: "Doctor", dependencies: ["CPlatform", "PostgresWire", "Reactor", "Secrets", "TLS", "TextForms", x509]),
+    .target(name: "AWSDoctor", dependencies: ["AWS", "AWSBootstrap", "Doctor", "TextForms"]),
 
     // Small things without dependencies, for the control plane and the tools.
     .target(name: "QRCode"),
@@ -116,9 +118,10 @@ let package = Package(
     .executableTarget(
       name: "teleport",
       dependencies: [
-        "AuthService", "Audit", "AWS", "AWSBootstrap", "CPlatform", "ClusterMember", "ConfigurationFile", "ControlAPI",
+        "AuthService", "Audit", "AWS", "AWSBootstrap", "AWSDoctor", "CPlatform", "ClusterMember", "ConfigurationFile",
+        "ControlAPI",
         "ControlClient",
-        "DatabaseService", "Diagnostics", "Doctor", "Gateway",
+        "DatabaseService", "Diagnostics", "Discovery", "Doctor", "Gateway",
         "PKI", "Reactor", "StateStore", "Systemd", "TLS", "TextForms", argumentParser, coreMetrics, logging, yams,
       ], linkerSettings: linker),
     .executableTarget(
@@ -134,9 +137,22 @@ let package = Package(
         "Secrets", "TLS", "TextForms", argumentParser, yams,
       ], linkerSettings: linker),
 
+    // Not shipped: what perf/record-cost.sh runs.
+    .executableTarget(name: "RecordCost", dependencies: ["Secrets", "TLS"], path: "perf/RecordCost"),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
-    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "TestSupport"]),
-    .testTarget(name: "TLSTests", dependencies: ["TLS", "PKI", "Secrets", "TestSupport"]),
+    // Whole sessions in virtual time: docs/decisions/060-simulation.md.
+    .target(
+      name: "Simulation",
+      dependencies: [
+        "Gateway", "PostgresWire", "Reactor", "Secrets", "TLS", "TLSTransport", "TestSupport", asn1, crypto, logging,
+        x509,
+      ], path: "Tests/Simulation"),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/Simulate", linkerSettings: linker),
+    .testTarget(name: "SimulationTests", dependencies: ["Reactor", "Simulation"]),
+    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "CPlatform", "Simulation", "TestSupport"]),
+    .testTarget(name: "TLSTests", dependencies: ["CPlatform", "PKI", "Secrets", "TLS", "TLSTransport", "TestSupport"]),
     .testTarget(name: "GatewayTests", dependencies: ["Gateway", "PKI", "PostgresWire", "Reactor", "Secrets", "TLS"]),
     .testTarget(name: "PostgresWireTests", dependencies: ["PostgresWire", "Secrets", "TestSupport"]),
     .testTarget(name: "TunnelWireTests", dependencies: ["PostgresWire", "TestSupport", "TunnelWire"]),
@@ -152,7 +168,11 @@ let package = Package(
     .testTarget(name: "ChildProcessTests", dependencies: ["ChildProcess"]),
     .testTarget(name: "AWSTests", dependencies: ["AWS", "Secrets"]),
     .testTarget(name: "AWSBootstrapTests", dependencies: ["AWS", "AWSBootstrap"]),
+    .testTarget(name: "AWSDoctorTests", dependencies: ["AWS", "AWSDoctor"]),
     .testTarget(name: "DatabaseServiceTests", dependencies: ["DatabaseService"]),
+    .testTarget(
+      name: "DiscoveryTests",
+      dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", "Discovery", logging]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "TestSupport"]),
     .testTarget(
       name: "QueryAuditTests", dependencies: ["Audit", "DatabaseService", "Gateway", "PostgresWire", "TestSupport"]),
@@ -166,3 +186,27 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+// Tests/Fuzz holds one function a parser. The normal tests replay its corpus through them; `make fuzz` builds the modules
+// again, with libFuzzer's instrumentation, elsewhere (docs/decisions/062-fuzzing.md).
+let fuzzed: [Target.Dependency] = [
+  "AccessControl", "AWS", "Audit", "ConfigurationFile", "ControlAPI", "DatabaseService", "Gateway", "PKI",
+  "PostgresWire", "ResourceFilter", "Secrets", "TLS", "TextForms", "TunnelWire", yams,
+]
+if Context.environment["SALLYPORT_FUZZ"] == nil {
+  package.targets.append(
+    .testTarget(
+      name: "FuzzTests", dependencies: fuzzed + ["TestSupport"], path: "Tests/Fuzz",
+      exclude: ["Corpus", "Driver", "run.py"],
+      sources: ["Targets", "Replay"]))
+} else {
+  package.targets.removeAll { $0.type == .test }
+  for target in package.targets where target.type == .regular && target.name != "CPlatform" {
+    target.swiftSettings = [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])]
+  }
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz", dependencies: fuzzed, path: "Tests/Fuzz", exclude: ["Corpus", "Replay", "run.py"],
+      sources: ["Targets", "Driver"], swiftSettings: [.unsafeFlags(["-sanitize=fuzzer", "-parse-as-library"])],
+      linkerSettings: linker + [.unsafeFlags(["-sanitize=fuzzer"])]))
+}

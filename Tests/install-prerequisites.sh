@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what building and testing need on Debian 12 and is not there yet; says what it does. Safe to repeat.
+# Installs what building and testing need on Debian 12 and is not there yet, and the packages named as arguments; says what
+# it does. Safe to repeat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(libssl-dev liburing-dev libpq-dev libsqlite3-dev libxml2-dev zlib1g-dev postgresql postgresql-client postgresql-contrib pgbouncer jq curl openssl
-  python3-venv procps binutils debootstrap dpkg-dev mandoc zsh fish systemd)
+  python3-venv procps binutils debootstrap dpkg-dev mandoc zsh fish systemd "$@")
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

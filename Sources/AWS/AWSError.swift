@@ -1,6 +1,6 @@
 /// A failed call or missing configuration: AWS's code, its message and the mend. Never holds a secret.
 public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
-  /// AWS's error code, or one of ours: `InvalidResponse`, `Timeout`, `InvalidParameter`.
+  /// AWS's error code, or one of ours: `InvalidResponse`, `Timeout`, `Unreachable`, `InvalidParameter`.
   public let code: String
   public let message: String
   public var mend: String?
@@ -43,6 +43,9 @@ public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
     if error.mend == nil { error.mend = mend() }
     return error
   }
+
+  /// There was no connection, or it broke: other than with `Timeout` nothing was waited for.
+  var isUnreachable: Bool { code == "Unreachable" }
 
   /// The request was dated wrongly: the server's clock can be learnt from its answer.
   var isClockSkew: Bool {

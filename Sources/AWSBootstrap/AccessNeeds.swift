@@ -1,10 +1,5 @@
 import AWS
-
-/// A kind of database that AWS runs.
-public enum DatabaseType: String, CaseIterable, Sendable {
-  case redshift
-  case redshiftServerless = "redshift-serverless"
-}
+import ControlAPI
 
 /// Something of the configuration that is reached through AWS.
 public struct AccessNeed: Sendable {
@@ -13,8 +8,8 @@ public struct AccessNeed: Sendable {
     case workgroup
     /// A provisioned cluster: its users are names, or IAM roles.
     case cluster(id: String, region: String, account: String)
-    /// All databases of these types that AWS lists.
-    case discovery(Set<DatabaseType>)
+    /// All databases of these types that AWS lists; `isServed`: for logins as well.
+    case discovery(Set<DatabaseType>, isServed: Bool = true)
   }
 
   /// As plans call it, such as `database 'sales'`.
@@ -44,7 +39,7 @@ public struct AccessNeed: Sendable {
     switch kind {
     case .workgroup: true
     case .cluster: false
-    case .discovery(let types): types.contains(.redshiftServerless)
+    case .discovery(let types, let isServed): isServed && types.contains(.redshiftServerless)
     }
   }
 }
@@ -112,9 +107,9 @@ public struct TargetNeeds: Sendable {
       switch need.kind {
       case .workgroup: break
       case .cluster(let id, let region, let account): addLogins(region, account, id)
-      case .discovery(let types):
+      case .discovery(let types, let isServed):
         discovered.formUnion(types)
-        if types.contains(.redshift) { addLogins("*", target.account ?? "*", "*") }
+        if isServed, types.contains(.redshift) { addLogins("*", target.account ?? "*", "*") }
       }
     }
     var statements: [PolicyDocument.Statement] = []

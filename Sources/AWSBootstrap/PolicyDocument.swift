@@ -8,7 +8,7 @@ public struct PolicyDocument: Equatable, Sendable {
     public let actions: [String]
     public let resources: [String]
 
-    init(_ id: String, _ actions: some Sequence<String>, on resources: some Sequence<String>) {
+    public init(_ id: String, _ actions: some Sequence<String>, on resources: some Sequence<String>) {
       self.id = id
       self.actions = Set(actions).sorted()
       self.resources = Set(resources).sorted()
@@ -19,6 +19,8 @@ public struct PolicyDocument: Equatable, Sendable {
   static let maximumSize = 6144
 
   public var statements: [Statement]
+
+  public init(statements: [Statement]) { self.statements = statements }
 
   /// What IAM counts.
   var size: Int { json.unicodeScalars.count { !$0.properties.isWhitespace } }

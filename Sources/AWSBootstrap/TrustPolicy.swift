@@ -22,7 +22,7 @@ public enum TrustPolicy {
   }
 
   /// The trust policy that a role needs to be assumed by `arn`.
-  static func json(trusting arn: String, externalID: String?) -> String {
+  public static func json(trusting arn: String, externalID: String?) -> String {
     let condition = externalID.map { id in
       """
       ,

@@ -171,22 +171,51 @@ struct RegularExpressionError: Error, CustomStringConvertible {
 }
 
 /// Some of all Unicode scalars.
+///
+/// Kept as ranges in order and apart from each other: looking one up takes few steps however many a class lists, since a
+/// large class that is repeated a thousand times is looked up in as often.
 struct ScalarSet: Sendable {
-  var ranges: [ClosedRange<UInt32>]
-  var isNegated = false
-  /// Sets that belong to it as a whole, such as the `\W` in `[\W_]`.
-  var parts: [ScalarSet] = []
+  let ranges: [ClosedRange<UInt32>]
+
+  init(ranges: [ClosedRange<UInt32>]) {
+    var merged: [ClosedRange<UInt32>] = []
+    for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+      if let last = merged.last, range.lowerBound <= last.upperBound {
+        merged[merged.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+      } else {
+        merged.append(range)
+      }
+    }
+    self.ranges = merged
+  }
 
   static let digit = ScalarSet(ranges: [0x30...0x39])
   static let word = ScalarSet(ranges: [0x30...0x39, 0x41...0x5a, 0x5f...0x5f, 0x61...0x7a])
   static let space = ScalarSet(ranges: [0x09...0x0a, 0x0c...0x0d, 0x20...0x20])
-  static let notNewline = ScalarSet(ranges: [0x0a...0x0a], isNegated: true)
+  static let notNewline = only("\n").negated
 
   static func only(_ scalar: Unicode.Scalar) -> ScalarSet { ScalarSet(ranges: [scalar.value...scalar.value]) }
 
-  var negated: ScalarSet { ScalarSet(ranges: ranges, isNegated: !isNegated, parts: parts) }
+  /// All others.
+  var negated: ScalarSet {
+    var others: [ClosedRange<UInt32>] = []
+    var next: UInt32 = 0
+    for range in ranges {
+      if range.lowerBound > next { others.append(next...range.lowerBound - 1) }
+      next = range.upperBound + 1
+    }
+    if next <= Self.maximum { others.append(next...Self.maximum) }
+    return ScalarSet(ranges: others)
+  }
+
+  private static let maximum: UInt32 = 0x10_ffff
 
   func contains(_ scalar: Unicode.Scalar) -> Bool {
-    (ranges.contains { $0.contains(scalar.value) } || parts.contains { $0.contains(scalar) }) != isNegated
+    var (low, high) = (0, ranges.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if ranges[middle].upperBound < scalar.value { low = middle + 1 } else { high = middle }
+    }
+    return low < ranges.count && ranges[low].lowerBound <= scalar.value
   }
 }

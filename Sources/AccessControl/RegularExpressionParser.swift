@@ -148,25 +148,25 @@ struct RegularExpressionParser {
 
   /// What stands between brackets.
   private mutating func set() throws -> ScalarSet {
-    var set = ScalarSet(ranges: [])
-    set.isNegated = take("^")
+    let isNegated = take("^")
+    var ranges: [ClosedRange<UInt32>] = []
     var isFirst = true
     while isFirst || rest.first != "]" {
       isFirst = false
       let low = try member()
-      guard rest.first == "-", rest.dropFirst().first != "]", let from = low.ranges.first, low.isSingle else {
-        set.parts.append(low)
+      guard rest.first == "-", rest.dropFirst().first != "]", let from = low.single else {
+        ranges += low.ranges
         continue
       }
       rest.removeFirst()
-      let high = try member()
-      guard high.isSingle, let to = high.ranges.first, from.lowerBound <= to.lowerBound else {
+      guard let to = try member().single, from <= to else {
         throw RegularExpressionError("has a range that runs backwards")
       }
-      set.ranges.append(from.lowerBound...to.lowerBound)
+      ranges.append(from...to)
     }
     rest.removeFirst()
-    return set
+    let set = ScalarSet(ranges: ranges)
+    return isNegated ? set.negated : set
   }
 
   private mutating func member() throws -> ScalarSet {
@@ -186,5 +186,6 @@ struct RegularExpressionParser {
 }
 
 extension ScalarSet {
-  fileprivate var isSingle: Bool { !isNegated && parts.isEmpty && ranges.count == 1 && ranges[0].count == 1 }
+  /// Its scalar, if it has one only.
+  fileprivate var single: UInt32? { ranges.count == 1 && ranges[0].count == 1 ? ranges[0].lowerBound : nil }
 }

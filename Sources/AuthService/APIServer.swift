@@ -46,6 +46,7 @@ public struct APIServer: Sendable {
     IAMRoutes(auth: auth).add(to: router)
     DatabaseRoutes(auth: auth, spellings: knowledge.spellings).add(to: router)
     AdministrationRoutes(auth: auth).add(to: router)
+    DiscoveryRoutes(auth: auth, knowledge: knowledge).add(to: router)
     ResourceRoutes(auth: auth, knowledge: knowledge).add(to: router)
     AuthorityRoutes(auth: auth).add(to: router)
     AuditRoutes(auth: auth).add(to: router)
@@ -106,7 +107,12 @@ struct APICoder: RequestDecoder, ResponseEncoder {
   func decode<Value: Decodable>(_ type: Value.Type, from request: Request, context: some RequestContext) async throws
     -> Value
   {
-    let body = try await request.body.collect(upTo: context.maxUploadSize)
+    try await decode(type, from: request, upTo: context.maxUploadSize)
+  }
+
+  /// - Parameter limit: bytes that the body may have.
+  func decode<Value: Decodable>(_ type: Value.Type, from request: Request, upTo limit: Int) async throws -> Value {
+    let body = try await request.body.collect(upTo: limit)
     do {
       return try JSONDecoder.api.decode(type, from: Data(body.readableBytesView))
     } catch let error as RoleError {

@@ -74,6 +74,13 @@ public final class AuthServer: Sendable {
       if let name = try String.fetchOne(database, sql: "SELECT value FROM setting WHERE name = 'cluster_name'") {
         return name
       }
+      // What a running cluster writes: its state has been lost, and fresh authorities would lock all its clients out.
+      let trace = dataDirectory + "/admin/ca.pem"
+      guard !FileManager.default.fileExists(atPath: trace) else {
+        throw AuthError.internal(
+          "the cluster's state is empty, but \(trace) tells of a cluster that was here; restore the state from a backup, or "
+            + "move \(dataDirectory) away to begin a new cluster")
+      }
       try database.execute(sql: "INSERT INTO setting VALUES ('cluster_name', ?)", arguments: [clusterName])
       for role in Role.presets { try Self.store(role, in: database) }
       return clusterName

@@ -4,7 +4,7 @@ import ControlAPI
 import Foundation
 import StateStore
 
-/// Databases that were made with `tctl create`: Database Services learn of them by the snapshot.
+/// Databases that are resources of the cluster: Database Services learn of them by the snapshot.
 extension DatabaseResource: ManagedResource {
   static func list(of auth: AuthServer, withSecrets: Bool) throws -> [DatabaseResource] {
     try auth.databaseResources().map { try $0.withRevision() }
@@ -56,21 +56,35 @@ extension AuthServer {
   func putDatabase(_ request: ResourceRequest<DatabaseResource>, by actor: String) throws -> ResourceResponse {
     try request.validate()
     let resource = request.stored
-    let json = String(decoding: try JSONEncoder().encode(resource), as: UTF8.self)
     let replaced = try state.database.write { database in
       let present = try String.fetchOne(database, sql: "SELECT json FROM db WHERE name = ?", arguments: [resource.name])
       let replaced = try request.check(exists: present != nil) {
         try? present.map { try JSONDecoder().decode(DatabaseResource.self, from: Data($0.utf8)) }
       }
-      let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM db") ?? 0
-      guard replaced || count < Self.maximumDatabaseResources else {
-        throw AuthError.invalid("there are \(count) databases already", hint: "remove some with 'tctl rm db/NAME'")
-      }
-      try database.execute(
-        sql: "INSERT INTO db (name, json) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json",
-        arguments: [resource.name, json])
+      if !replaced { try Self.refuseMore(in: database) }
+      try Self.store(resource, in: database)
       return replaced
     }
+    record(resource, replaced: replaced, by: actor)
+    return ResourceResponse(name: resource.name, replaced: replaced)
+  }
+
+  /// - Throws: `AuthError.invalid` if there are as many as there may be.
+  static func refuseMore(in database: Database) throws {
+    let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM db") ?? 0
+    guard count < maximumDatabaseResources else {
+      throw AuthError.invalid("there are \(count) databases already", hint: "remove some with 'tctl rm db/NAME'")
+    }
+  }
+
+  static func store(_ resource: DatabaseResource, in database: Database) throws {
+    try database.execute(
+      sql: "INSERT INTO db (name, json) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json",
+      arguments: [resource.name, String(decoding: try JSONEncoder().encode(resource), as: UTF8.self)])
+  }
+
+  /// Enters in the audit log that a database was made or changed.
+  func record(_ resource: DatabaseResource, replaced: Bool, by actor: String) {
     var event = AuditEvent(replaced ? "db.update" : "db.create", code: replaced ? "TDB04I" : "TDB03I")
     event.clusterName = clusterName
     event.user = actor
@@ -78,17 +92,20 @@ extension AuthServer {
     event.databaseProtocol = resource.spec.protocol
     event.databaseURI = resource.spec.uri
     audit.emit(event)
-    return ResourceResponse(name: resource.name, replaced: replaced)
   }
 
   func removeDatabase(_ name: String, by actor: String) throws {
     try state.database.write { database in
-      try database.execute(sql: "DELETE FROM db WHERE name = ?", arguments: [name])
+      try Self.removeDatabase(name, in: database)
       guard database.changesCount > 0 else {
         throw AuthError.notFound(
           "db '\(name)' was not made with 'tctl create'; see 'tctl db ls' for where databases come from")
       }
     }
     emit("db.delete", "TDB05I", name: name, by: actor)
+  }
+
+  static func removeDatabase(_ name: String, in database: Database) throws {
+    try database.execute(sql: "DELETE FROM db WHERE name = ?", arguments: [name])
   }
 }

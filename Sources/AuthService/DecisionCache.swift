@@ -30,33 +30,38 @@ final class DecisionCache: Sendable {
   func forget() { state.withLock { $0 = ($0.generation &+ 1, Known()) } }
 
   func locks(_ read: () throws -> [Lock]) rethrows -> [Lock] {
-    try value({ $0.locks }, read) { $0.locks = $1 }
+    // `read` has a value each time: nothing is passed over.
+    return try value(\.locks, read, keep: { $0.locks = $1 }) ?? []
   }
 
   /// A user who is not there is looked for each time.
   func subject(_ name: String, _ read: () throws -> Subject?) rethrows -> Subject? {
-    try value({ $0.subjects[name] }, read) { known, subject in
-      if known.subjects.count >= Self.capacity { known.subjects = [:] }
-      known.subjects[name] = subject
-    }
+    try value(
+      \.subjects[name], read,
+      keep: { known, subject in
+        if known.subjects.count >= Self.capacity { known.subjects = [:] }
+        known.subjects[name] = subject
+      })
   }
 
   /// A role that is not there is looked for each time.
   func role(_ name: String, _ read: () throws -> Role?) rethrows -> Role? {
-    try value({ $0.roles[name] }, read) { known, role in
-      if known.roles.count >= Self.capacity { known.roles = [:] }
-      known.roles[name] = role
-    }
+    try value(
+      \.roles[name], read,
+      keep: { known, role in
+        if known.roles.count >= Self.capacity { known.roles = [:] }
+        known.roles[name] = role
+      })
   }
 
   /// What was read while something changed is good for its reader, and is not kept.
   private func value<Value: Sendable>(
-    _ find: (Known) -> Value?, _ read: () throws -> Value, keep: (inout Known, Value) -> Void
-  ) rethrows -> Value {
+    _ find: (Known) -> Value?, _ read: () throws -> Value?, keep: (inout Known, Value) -> Void
+  ) rethrows -> Value? {
     guard isUsed else { return try read() }
     let (generation, found) = state.withLock { ($0.generation, find($0.known)) }
     if let found { return found }
-    let fresh = try read()
+    guard let fresh = try read() else { return nil }
     state.withLock { if $0.generation == generation { keep(&$0.known, fresh) } }
     return fresh
   }

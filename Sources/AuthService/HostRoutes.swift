@@ -6,6 +6,9 @@ import PKI
 struct HostRoutes {
   let auth: AuthServer
 
+  /// Bytes of what a host tells of its databases: thousands of them, with the tags that they have in AWS.
+  static let maximumReport = 32 << 20
+
   /// Seconds a host may ask to be kept waiting for news.
   private static let longestWait = 30.0
 
@@ -31,7 +34,7 @@ struct HostRoutes {
     }
     router.post("/v1/hosts/heartbeat") { request, context -> HTTPResponse.Status in
       let host = try context.host(auth)
-      let body = try await request.decode(as: HostHeartbeat.self, context: context)
+      let body = try await APICoder().decode(HostHeartbeat.self, from: request, upTo: Self.maximumReport)
       try auth.heartbeat(body, of: host)
       return .noContent
     }

@@ -63,7 +63,7 @@ extension AuthServer {
   static func services(of request: JoinRequest) throws -> [ServiceRole] {
     let services = request.services.compactMap(ServiceRole.init(rawValue:))
     guard !services.isEmpty, services.count == request.services.count, !services.contains(.auth) else {
-      throw AuthError.invalid("a host joins for proxy, db or both")
+      throw AuthError.invalid("a host joins for proxy, db, discovery or several of them")
     }
     return services
   }

@@ -19,8 +19,8 @@ extension AuthServer {
   /// Makes a token of method `iam`, or changes one.
   func putIAMToken(_ request: ResourceRequest<TokenResource>, by actor: String) throws -> ResourceResponse {
     let token = request.resource
-    guard Set(token.spec.roles).isSubset(of: ["db", "proxy"]) else {
-      throw AuthError.invalid("the type of a token of method iam must be db, proxy or both")
+    guard Set(token.spec.roles).isSubset(of: ["db", "proxy", "discovery"]) else {
+      throw AuthError.invalid("the type of a token of method iam must be of db, proxy and discovery")
     }
     let rules = token.spec.allow ?? []
     guard (1...Self.maximumRules).contains(rules.count) else {

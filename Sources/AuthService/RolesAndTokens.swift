@@ -20,7 +20,8 @@ extension AuthServer {
     try names.sorted().compactMap { name in
       try decisions.role(name) {
         try state.database.read { database in
-          try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(Self.role)
+          try Row.fetchOne(database, sql: "SELECT name, json FROM role WHERE name = ?", arguments: [name]).map(
+            Self.role)
         }
       }
     }

@@ -19,9 +19,14 @@ public struct HostIdentities: Sendable {
     authorities.hostPEMs.first != current.issuerPEM
   }
 
+  /// Seconds that clocks of hosts may differ.
+  private static let clockTolerance = 60.0
+
   /// Half of the certificate's life, give or take a tenth, so that hosts of one age do not come together.
   public var renewalTime: Date {
-    current.issued + current.notValidAfter.timeIntervalSince(current.issued) * Double.random(in: 0.45...0.55)
+    // Issued by a clock that has been set back since: nobody takes it before its time comes.
+    guard current.issued <= Date() + Self.clockTolerance else { return .distantPast }
+    return current.issued + current.notValidAfter.timeIntervalSince(current.issued) * Double.random(in: 0.45...0.55)
   }
 
   /// Takes up a new certificate.

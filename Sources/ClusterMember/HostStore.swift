@@ -31,9 +31,11 @@ struct HostStore {
   private let directory: String
 
   init(dataDirectory: String) throws {
-    directory = dataDirectory + "/host"
+    directory = Self.directory(in: dataDirectory)
     try PrivateFile.makeDirectory(directory)
   }
+
+  static func directory(in dataDirectory: String) -> String { dataDirectory + "/host" }
 
   /// What an earlier run stored; `nil` if the host has not joined yet.
   func load() throws -> (certificate: HostCertificate, keyPEM: Secret)? {

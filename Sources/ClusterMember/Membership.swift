@@ -137,6 +137,11 @@ public final class Membership: Sendable {
     try await call { try await $0.send("/v1/hosts/sessions/renew", renewal) }
   }
 
+  /// Tells the cluster what a discovery group has found.
+  public func share(_ found: DiscoveredDatabases) async throws -> DiscoveryAnswer {
+    try await call { try await $0.post("/v1/discovery/databases", found) }
+  }
+
   // MARK: Joining
 
   private static func join(_ options: Options, at server: String, _ key: KeyPair) async throws -> HostCertificate {
@@ -187,7 +192,7 @@ public final class Membership: Sendable {
       trustedCAPEMs: authorities.hostPEMs)
   }
 
-  private static func fetch(
+  static func fetch(
     _ server: String, _ credentials: HostCredentials, _ authorities: AuthorityCertificates, after revision: Int64,
     wait: Int
   ) async throws -> ClusterSnapshot {

@@ -1,8 +1,9 @@
+import ControlAPI
 import TextForms
 
 /// Writes the configuration of `teleport db configure create`.
 public struct ConfigurationWriter {
-  /// Name of the database in the cluster.
+  /// Name of the database in the cluster; empty: the file has none.
   public var name = ""
   /// For people.
   public var description: String?
@@ -30,10 +31,14 @@ public struct ConfigurationWriter {
   public var clusterID: String?
   /// Labels of the `db` resources to serve besides; one set of labels an entry.
   public var resources: [[String: String]] = []
+  /// Regions in which to look for databases, by their type.
+  public var discovery: [(type: DatabaseType, regions: [String])] = []
+  /// What their tags have to be; empty: anything.
+  public var discoveryTags: [String: String] = [:]
   /// This host holds the cluster: one process runs all services, the database service added.
   public var holdsCluster = false
 
-  /// An empty configuration; `name`, `uri`, `proxy` and `token` are needed.
+  /// An empty configuration; `proxy` and `token` are needed, and a database or something to find one by.
   public init() {}
 
   private static func entries(_ pairs: [String: String], indent: Int) throws -> [String] {
@@ -83,7 +88,30 @@ public struct ConfigurationWriter {
         lines += try Self.entries(labels, indent: 8)
       }
     }
-    lines += [
+    lines += try discoveryLines() + databaseLines()
+    let text = lines.joined(separator: "\n") + "\n"
+    // What is written must be what 'teleport start' reads.
+    _ = try TeleportConfiguration(yaml: text, file: "the new configuration")
+    return text
+  }
+
+  private func discoveryLines() throws -> [String] {
+    var lines = discovery.isEmpty ? [] : ["  aws:"]
+    for (type, regions) in discovery {
+      lines += ["    - types: [\(type.rawValue)]", "      regions:"]
+      for region in regions { lines.append("        - \(try Self.quoted(region))") }
+      lines.append("      tags:")
+      lines += try Self.entries(discoveryTags.isEmpty ? ["*": "*"] : discoveryTags, indent: 8)
+      for (key, value) in aws where ["assume_role_arn", "external_id"].contains(key) {
+        lines.append("      \(key): \(try Self.quoted(value))")
+      }
+    }
+    return lines
+  }
+
+  private func databaseLines() throws -> [String] {
+    guard !name.isEmpty else { return [] }
+    var lines = [
       "  databases:",
       "    - name: \(try Self.quoted(name))",
       "      protocol: postgres",
@@ -103,10 +131,7 @@ public struct ConfigurationWriter {
       }
       if let clusterID { lines += ["        redshift:", "          cluster_id: \(try Self.quoted(clusterID))"] }
     }
-    let text = lines.joined(separator: "\n") + "\n"
-    // What is written must be what 'teleport start' reads.
-    _ = try TeleportConfiguration(yaml: text, file: "the new configuration")
-    return text
+    return lines
   }
 
   /// `value` as a double-quoted scalar.

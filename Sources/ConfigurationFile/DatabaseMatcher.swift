@@ -10,16 +10,10 @@ public struct DatabaseMatcher: Sendable, Equatable {
 
   init(_ section: YAMLSection) throws {
     try section.allow(["labels", "aws"])
-    guard let labels = try section.section("labels"), !labels.keys.isEmpty else {
+    guard let labels = try section.selector("labels") else {
       throw section.complaint("labels", "is needed: which databases to serve; '*': '*' is all of them")
     }
-    var values: [String: [String]] = [:]
-    for key in labels.keys { values[key] = try labels.strings(key) }
-    do {
-      self.labels = try LabelSelector(values)
-    } catch let error as RoleError {
-      throw section.complaint("labels", "cannot be used: \(error.description)")
-    }
+    self.labels = labels
     let aws = try section.section("aws")
     try aws?.allow(["assume_role_arn", "external_id"])
     assumeRoleARN = try aws?.string("assume_role_arn")

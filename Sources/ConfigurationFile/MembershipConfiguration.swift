@@ -68,8 +68,8 @@ public struct MembershipConfiguration: Sendable, Equatable {
         throw section.complaint("tokens", "must be SERVICE[,SERVICE]:TOKEN, or a file's path in place of TOKEN")
       }
       let services = Set(text[..<colon].lowercased().split(separator: ",").map(String.init))
-      guard services.isSubset(of: ["db", "proxy", "node"]) else {
-        throw section.complaint("tokens", "has services other than db, proxy and node")
+      guard services.isSubset(of: ["db", "proxy", "discovery", "node"]) else {
+        throw section.complaint("tokens", "has services other than db, proxy, discovery and node")
       }
       let token = try Self.token(String(text[text.index(after: colon)...]))
       guard token.utf8.count >= 16 else {
@@ -134,6 +134,8 @@ extension TeleportConfiguration {
 
   /// The enabled services, as `--roles` names them.
   public var serviceNames: [String] {
-    [(isAuthEnabled, "auth"), (isProxyEnabled, "proxy"), (isDatabaseEnabled, "db")].filter(\.0).map(\.1)
+    [
+      (isAuthEnabled, "auth"), (isProxyEnabled, "proxy"), (isDatabaseEnabled, "db"), (discovery.isEnabled, "discovery"),
+    ].filter(\.0).map(\.1)
   }
 }

@@ -26,6 +26,8 @@ extension TeleportConfiguration {
     keep(\.webListenAddress, "proxy_service.web_listen_addr")
     keep(\.postgresListenAddress, "proxy_service.postgres_listen_addr")
     keep(\.isDatabaseEnabled, "db_service.enabled")
+    keep(\.discovery.isEnabled, "discovery_service.enabled")
+    keep(\.discovery.group, "discovery_service.discovery_group")
     return (result, needsRestart)
   }
 }

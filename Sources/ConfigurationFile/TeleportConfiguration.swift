@@ -50,6 +50,12 @@ public struct TeleportConfiguration: Sendable {
   public var connectionLimits = ConnectionLimits()
   /// Which of the cluster's databases to serve besides them.
   public var databaseMatchers: [DatabaseMatcher] = []
+  /// What to look for in AWS and serve.
+  public var awsMatchers: [AWSMatcher] = []
+  /// How often.
+  public var pollInterval = DiscoveryConfiguration.defaultInterval
+  /// What to look for in AWS and tell the cluster of.
+  public var discovery = DiscoveryConfiguration()
   public var membership = MembershipConfiguration()
   public var auditLog = AuditLogConfiguration()
   public var queryAudit = QueryAuditConfiguration()
@@ -91,6 +97,7 @@ public struct TeleportConfiguration: Sendable {
     if let section = try root.section("auth_service") { try readAuth(section) }
     if let section = try root.section("proxy_service") { try readProxy(section) }
     if let section = try root.section("db_service") { try readDatabaseService(section) }
+    if let section = try root.section("discovery_service") { discovery = try DiscoveryConfiguration(section) }
   }
 
   private mutating func readCommon(_ section: YAMLSection) throws {
@@ -213,12 +220,13 @@ public struct TeleportConfiguration: Sendable {
   }
 
   private mutating func readDatabaseService(_ section: YAMLSection) throws {
-    try section.allow(["enabled", "databases", "resources", "aws", "audit"])
-    try section.refuse(UnsupportedKey.databaseService)
+    try section.allow(["enabled", "databases", "resources", "aws", "poll_interval", "audit"])
     if let audit = try section.section("audit") { queryAudit = try QueryAuditConfiguration(audit) }
     isDatabaseEnabled = try section.bool("enabled") ?? true
     databases = try section.sections("databases").map(DatabaseConfiguration.init)
     databaseMatchers = try section.sections("resources").map(DatabaseMatcher.init)
+    awsMatchers = try section.awsMatchers()
+    pollInterval = try section.pollInterval()
     var names = Set<String>()
     for database in databases where !names.insert(database.name).inserted {
       throw section.complaint("databases", "has two entries named '\(database.name)'")

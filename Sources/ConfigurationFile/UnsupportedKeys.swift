@@ -23,8 +23,23 @@ struct UnsupportedKey {
     UnsupportedKey(name: "acme", reason: "give a certificate with https_keypairs"),
   ]
 
-  static let databaseService = [
-    UnsupportedKey(name: "aws", reason: "databases are not discovered; list them under databases")
+  static let awsMatcher = [
+    UnsupportedKey(name: "install", reason: "it is for servers, which are not looked for; remove it"),
+    UnsupportedKey(name: "ssm", reason: "it is for servers, which are not looked for; remove it"),
+    UnsupportedKey(
+      name: "integration", reason: "this host's own AWS credentials are used; name a role with assume_role_arn"),
+    UnsupportedKey(
+      name: "kube_app_discovery", harmless: ["false"],
+      reason: "it is for Kubernetes, which is not looked for; remove it"),
+    UnsupportedKey(
+      name: "setup_access_for_arn", reason: "it is for Kubernetes, which is not looked for; remove it"),
+  ]
+
+  static let discoveryService = [
+    UnsupportedKey(name: "azure", reason: "only AWS is looked at; remove it"),
+    UnsupportedKey(name: "gcp", reason: "only AWS is looked at; remove it"),
+    UnsupportedKey(name: "kubernetes", reason: "only databases are looked for; remove it"),
+    UnsupportedKey(name: "access_graph", reason: "there is none; remove it"),
   ]
 
   static let database = [
@@ -32,8 +47,7 @@ struct UnsupportedKey {
   ]
 
   static let services = [
-    UnsupportedKey(name: "ssh_service", reason: "SSH is not served; write enabled: no"),
-    UnsupportedKey(name: "discovery_service", reason: "nothing is discovered; write enabled: no"),
+    UnsupportedKey(name: "ssh_service", reason: "SSH is not served; write enabled: no")
   ]
 }
 

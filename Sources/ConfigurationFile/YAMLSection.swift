@@ -13,7 +13,6 @@ public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
 /// One mapping of the file with its place, so that every complaint names a line.
 struct YAMLSection {
   private static let maximumSize = 1 << 20
-  private static let maximumDepth = 64
 
   let file: String
   private let node: Node
@@ -27,9 +26,11 @@ struct YAMLSection {
       let parser = try Parser(yaml: text)
       root = try parser.singleRoot() ?? Node("")
       // Nodes hold their anchors weakly; the parser keeps them until the check is over.
-      try withExtendedLifetime(parser) { try Self.checkPlain(root, file: file, depth: 0) }
+      try withExtendedLifetime(parser) { try PlainYAML.check(root) }
     } catch let error as YamlError {
-      throw ConfigurationError("\(file): \(Self.oneLine(error))")
+      throw ConfigurationError("\(file): \(PlainYAML.complaint(error))")
+    } catch let problem as PlainYAML.Problem {
+      throw ConfigurationError("\(file):\(problem.line): \(problem.text)")
     }
     try self.init(root, file: file, what: "the file")
   }
@@ -41,23 +42,6 @@ struct YAMLSection {
     self.file = file
     self.node = node
     self.mapping = mapping
-  }
-
-  /// Anchors (and so aliases) and explicit tags have no use here and are the stuff of attacks.
-  private static func checkPlain(_ node: Node, file: String, depth: Int) throws {
-    guard depth < maximumDepth else { throw ConfigurationError("\(file): nested deeper than \(maximumDepth) levels") }
-    guard node.anchor == nil else {
-      throw ConfigurationError("\(file):\(node.mark?.line ?? 1): anchors and aliases are not accepted")
-    }
-    switch node {
-    case .mapping(let mapping):
-      for (key, value) in mapping {
-        try checkPlain(key, file: file, depth: depth + 1)
-        try checkPlain(value, file: file, depth: depth + 1)
-      }
-    case .sequence(let sequence): for value in sequence { try checkPlain(value, file: file, depth: depth + 1) }
-    default: break
-    }
   }
 
   /// Refuses keys that are not among `known`.
@@ -131,10 +115,5 @@ struct YAMLSection {
   private func isNull(_ node: Node) -> Bool {
     guard let scalar = node.scalar else { return false }
     return scalar.string.isEmpty || scalar.style == .plain && ["~", "null"].contains(scalar.string)
-  }
-
-  private static func oneLine(_ error: YamlError) -> String {
-    "\(error)".split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
-      .joined(separator: " ")
   }
 }

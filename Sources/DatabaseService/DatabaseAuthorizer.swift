@@ -23,6 +23,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   /// Bounds how many sessions a user has; its `run` is the caller's to start.
   public let leases: SessionLeases
   private let logger = Logger(label: "db")
+  private var refusals: Refusals { Refusals(logger: logger) }
   private let queries: QueryAuditor?
   private let serverID: String
   /// What is known of granted sessions, for the records of their start and end.
@@ -95,10 +96,12 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.userAgent = request.applicationName.map { String($0.prefix(Self.maximumUserAgent)) }
     event.databaseProtocol = "postgres"
     event.extra = [("server_id", .text(serverID))]
+    let sessionID = UUID().uuidString.lowercased()
+    event.sessionID = sessionID
     do {
-      return .success(.database(try await grant(request, identity, &event)))
+      return .success(.database(try await grant(request, identity, sessionID, &event)))
     } catch {
-      let refusal = wireError(error)
+      let refusal = refusals.wireError(error, event)
       event.success = false
       event.error = refusal.state.rawValue
       event.message = refusal.auditText
@@ -108,7 +111,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   }
 
   private func grant(
-    _ request: SessionRequest, _ known: UserIdentity?, _ event: inout AuditEvent
+    _ request: SessionRequest, _ known: UserIdentity?, _ sessionID: String, _ event: inout AuditEvent
   ) async throws -> SessionGrant {
     let identity: UserIdentity
     do {
@@ -127,7 +130,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     event.databaseService = route.service
     try Self.check(request, against: route)
     let lockable = LockableSession(
-      user: identity.username, roles: identity.roles, database: route.service, server: serverID,
+      id: sessionID, user: identity.username, roles: identity.roles, database: route.service, server: serverID,
       control: request.control)
     try refuseLocked(lockable)
     let checker = try self.checker(identity)
@@ -151,12 +154,11 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       throw WireError(
         .invalidAuthorization, "access to database '\(route.service)' denied", detail: reason, hint: mend)
     }
-    let sessionID = UUID().uuidString.lowercased()
     let isBounded = checker.maxConnections != nil
     if isBounded { try await leases.take(sessionID, of: identity.username, certificate: request.certificate) }
     do {
       return try await connect(
-        request, identity, database, checker, event, lockable, sessionID, isSpelledOut: checker.spellsOut(access))
+        request, identity, database, checker, event, lockable, isSpelledOut: checker.spellsOut(access))
     } catch {
       if isBounded { leases.release(sessionID) }
       throw error
@@ -186,17 +188,15 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
 
   private func connect(
     _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
-    _ event: AuditEvent, _ lockable: LockableSession, _ sessionID: String, isSpelledOut: Bool
+    _ event: AuditEvent, _ lockable: LockableSession, isSpelledOut: Bool
   ) async throws -> SessionGrant {
     let logins = DatabaseLogins(
       database: database, identity: identity, user: request.user, databaseName: request.database,
-      isSpelledOut: isSpelledOut, authenticator: authenticator, clientCertificates: clientCertificates, keys: keys)
+      isSpelledOut: isSpelledOut, authenticator: authenticator, clientCertificates: clientCertificates, keys: keys,
+      refusals: refusals, event: event)
     let (login, poolIdentity) = try await logins.login(rejected: request.rejectedPassword)
-    var event = event
-    event.sessionID = sessionID
+    let sessionID = lockable.id
     let recording = queries?.begin(event)
-    var lockable = lockable
-    lockable.id = sessionID
     sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording, lockable: lockable) }
     let remaining = identity.notValidAfter.timeIntervalSinceNow
     return SessionGrant(
@@ -204,41 +204,14 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       idleTimeout: checker.clientIdleTimeout.map { UInt64($0) * 1000 },
       lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil, recording: recording,
       pool: database.pool.map { settings in
-        PoolPlan(settings: settings, database: database.name, identity: poolIdentity) { [self] rejected in
+        PoolPlan(settings: settings, database: database.name, identity: poolIdentity) { [refusals] rejected in
           do {
             return .success(try await logins.login(rejected: rejected?.password).login)
           } catch {
-            return .failure(wireError(error))
+            return .failure(refusals.wireError(error, event))
           }
         }
       })
-  }
-
-  /// What the client is told. Errors that were not written for clients are logged under an id that it is told instead.
-  private func wireError(_ error: any Error) -> WireError {
-    switch error {
-    case let error as WireError: return error
-    case let error as AWSError:
-      logger.warning("AWS gives no database credentials", metadata: ["error": "\(error.details)"])
-      return WireError(
-        .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
-    case let error as CredentialsError:
-      logger.warning(
-        "no AWS credentials of this host", metadata: ["error": "\(error.failure?.details ?? error.description)"])
-      return WireError(
-        .invalidAuthorization, "cannot get database credentials from AWS: \(error)", hint: error.mend)
-    case let error as ClientCertificateError:
-      return WireError(
-        .cannotConnect, "no client certificate for the database could be got: \(error)",
-        hint: "Check that the Database Service reaches the Auth Service: see its log.")
-    case let error as IdentityRefusal:
-      return WireError(.invalidAuthorization, error.message, hint: "Run 'tsh login' and try again.")
-    default:
-      let id = UUID().uuidString.lowercased()
-      logger.error("a login could not be decided", metadata: ["id": "\(id)", "error": "\(error)"])
-      return WireError(
-        .internalError, "the login could not be decided", hint: "See the Database Service's log for id \(id).")
-    }
   }
 
   public func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {
@@ -256,7 +229,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       return WireError(.internalError, "the session is not known")
     }
     // A lock that came while AWS and the database were asked may have been applied before the session was entered.
-    do { try refuseLocked(known.lockable) } catch { return wireError(error) }
+    do { try refuseLocked(known.lockable) } catch { return refusals.wireError(error, known.event) }
     let granted = sessions.withLock { sessions in
       sessions[sessionID]?.isStarted = true
       return sessions[sessionID]
@@ -282,7 +255,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     }
     leases.release(sessionID)
     guard let session = sessions.withLock({ $0.removeValue(forKey: sessionID) }) else { return }
-    logger.warning("session failed", metadata: ["sid": "\(sessionID)", "error": "\(failure.message)"])
+    refusals.note(failure, session.event)
     // The client left between the record of its start and its first byte.
     guard !session.isStarted else { return end(session, because: failure.message, summary: nil) }
     var event = session.event.followed(by: "db.session.start", code: "TDB00W")
@@ -311,9 +284,4 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
       if let recording { queries?.end(recording, writer) }
     }
   }
-}
-
-extension WireError {
-  /// What is wrong, with the detail that the client sees too.
-  fileprivate var auditText: String { detail.map { "\(message): \($0)" } ?? message }
 }

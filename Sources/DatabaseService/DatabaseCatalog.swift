@@ -4,8 +4,8 @@ import ControlAPI
 import Logging
 import Synchronization
 
-/// The databases that this Database Service serves: those of its teleport.yaml, and those of the cluster that its
-/// `resources` match. Thread-safe.
+/// The databases that this Database Service serves: those of its teleport.yaml, those of the cluster that its `resources`
+/// match, and those that it found in AWS. Of several that have one name the first of this order is served. Thread-safe.
 public final class DatabaseCatalog: Sendable {
   /// The part that teleport.yaml decides.
   public struct Configured: Sendable {
@@ -26,10 +26,14 @@ public final class DatabaseCatalog: Sendable {
     let served: ServedDatabase
   }
 
+  private enum Source { case cluster, cloud }
+
   private struct Contents {
     var configured: Configured
-    /// The cluster's databases as they were last heard of.
-    var resources: [DatabaseResource] = []
+    /// The cluster's databases as they were last heard of, and those of the cloud.
+    var resources: [Source: [DatabaseResource]] = [:]
+    /// What has been said of those that are not served.
+    var complaints = Set<String>()
     var dynamic: [String: Dynamic] = [:]
 
     var served: [ServedDatabase] { Array(configured.databases.values) + dynamic.values.map(\.served) }
@@ -76,52 +80,69 @@ public final class DatabaseCatalog: Sendable {
         }
       }
       contents.configured = configured
-      renew(&contents, contents.resources)
+      renew(&contents)
     }
   }
 
   /// Takes up the cluster's databases as they are now, likewise.
   ///
   /// - Returns: whether anything has changed in what is served.
-  public func use(_ resources: [DatabaseResource]) -> Bool {
+  public func use(_ resources: [DatabaseResource]) -> Bool { use(resources, of: .cluster) }
+
+  /// Takes up the databases of the cloud as they are now, likewise.
+  public func use(found resources: [DatabaseResource]) -> Bool { use(resources, of: .cloud) }
+
+  private func use(_ resources: [DatabaseResource], of source: Source) -> Bool {
     contents.withLock { contents in
-      guard contents.resources != resources else { return false }
-      return renew(&contents, resources)
+      guard contents.resources[source] != resources else { return false }
+      contents.resources[source] = resources
+      return renew(&contents)
     }
   }
 
   /// One that cannot be served is left out, the others are served all the same.
   @discardableResult
-  private func renew(_ contents: inout Contents, _ resources: [DatabaseResource]) -> Bool {
-    contents.resources = resources
+  private func renew(_ contents: inout Contents) -> Bool {
     var next: [String: Dynamic] = [:]
     var isChanged = false
-    for resource in resources {
+    var complaints = Set<String>()
+    for (resource, source) in candidates(contents) {
       let name = resource.name
+      let origin: ServedDatabase.Origin = resource.isDiscovered ? .cloud : .dynamic
       do {
-        guard let configuration = try DatabaseConfiguration(resource, matchers: contents.configured.matchers) else {
+        let matchers = contents.configured.matchers
+        let configuration =
+          source == .cloud
+          ? try DatabaseConfiguration(resource) : try DatabaseConfiguration(resource, matchers: matchers)
+        guard let configuration else { continue }
+        let other = contents.configured.databases[name] == nil ? next[name].map { _ in "the cluster" } : "teleport.yaml"
+        if let other {
+          let what = source == .cloud ? "the database '\(name)' found in AWS" : "db/\(name)"
+          complaints.insert("\(what) is not served: \(other) has a database of that name")
           continue
         }
-        guard contents.configured.databases[name] == nil else {
-          logger.warning("db/\(name) is not served: teleport.yaml has a database of that name")
-          continue
-        }
-        if let known = contents.dynamic[name], known.configuration == configuration {
+        if let known = contents.dynamic[name], known.configuration == configuration, known.served.origin == origin {
           next[name] = known
           continue
         }
+        next[name] = Dynamic(configuration: configuration, served: try ServedDatabase(configuration, origin: origin))
         isChanged = true
-        next[name] = Dynamic(configuration: configuration, served: try ServedDatabase(configuration, origin: .dynamic))
         logger.notice("db/\(name) is served, as it is described now")
       } catch {
-        logger.error("db/\(name) cannot be served: \(error)")
+        complaints.insert("db/\(name) cannot be served: \(error)")
       }
     }
     for name in contents.dynamic.keys where next[name] == nil {
       isChanged = true
       logger.notice("db/\(name) is served no more")
     }
+    for complaint in complaints.subtracting(contents.complaints).sorted() { logger.warning("\(complaint)") }
+    contents.complaints = complaints
     contents.dynamic = next
     return isChanged
+  }
+
+  private func candidates(_ contents: Contents) -> [(resource: DatabaseResource, source: Source)] {
+    [Source.cluster, .cloud].flatMap { source in (contents.resources[source] ?? []).map { ($0, source) } }
   }
 }

@@ -1,8 +1,10 @@
 import AWS
+import Audit
 import Foundation
 import Gateway
 import PKI
 import PostgresWire
+import Reactor
 import Secrets
 import TLS
 
@@ -18,6 +20,9 @@ struct DatabaseLogins: Sendable {
   let authenticator: RedshiftAuthenticator
   let clientCertificates: ClientCertificates
   let keys: ScramKeyCache
+  let refusals: Refusals
+  /// The record of what was asked for.
+  let event: AuditEvent
 
   /// A login that is good now, and what it has in common with others that lead to equal connections.
   ///
@@ -44,11 +49,21 @@ struct DatabaseLogins: Sendable {
     tls: ClientTLSContext, user: String, password: Secret?, isCached: Bool, validUntil: Date
   ) throws -> ServerLogin {
     ServerLogin(
-      addresses: try Resolver.addresses(host: database.host, port: database.port), tls: tls,
+      addresses: try addresses(), tls: tls,
       serverName: database.serverName, user: user, password: password, isPasswordCached: isCached,
       deriveKeys: { [keys, password] derivation throws(AuthenticationFailure) in
         try keys.keys(for: derivation, password: password)
       },
       validity: UInt64(max(0, validUntil.timeIntervalSinceNow) * 1000))
+  }
+
+  private func addresses() throws(WireError) -> [SocketAddress] {
+    do {
+      return try Resolver.addresses(host: database.host, port: database.port)
+    } catch {
+      let refusal = error.at(.nameResolution, database.host, session: event.sessionID ?? "")
+      refusals.note(refusal, event)
+      throw refusal
+    }
   }
 }

@@ -90,6 +90,16 @@ struct RedshiftTarget: Sendable {
     return name
   }
 
+  /// What it is and where.
+  var place: String {
+    let what =
+      switch target {
+      case .workgroup(let name): "workgroup '\(name)'"
+      case .cluster(let name): "cluster '\(name)'"
+      }
+    return "\(what) of account \(account) in \(region)"
+  }
+
   var auditType: String {
     switch target {
     case .workgroup: "redshift-serverless"

@@ -1,5 +1,6 @@
 import PostgresWire
 import Reactor
+import TextForms
 
 /// Name resolution for the dial; blocks, so for the Dispatch pool only.
 public enum Resolver {
@@ -22,8 +23,15 @@ public enum Resolver {
   }
 
   private static func isLinkLocal(_ address: SocketAddress) -> Bool {
-    let host = address.host
-    return host.hasPrefix("169.254.") || host.hasPrefix("fe80:") || host == "fd00:ec2::254" || host == "0.0.0.0"
-      || host == "::"
+    let host = address.host.prefix { $0 != "%" }
+    // What cannot be judged is not dialled either.
+    guard let block = AddressBlock(String(host)) else { return true }
+    return undialled.contains { $0.contains(block) }
   }
+
+  /// Link-local networks, the instance metadata service's address of IPv6, and "any address", which means this host. IPv4
+  /// blocks hold mapped addresses too; the last two are the other ways to write IPv4 in IPv6 (RFC 4291, RFC 6052).
+  private static let undialled = [
+    "169.254.0.0/16", "fe80::/10", "fd00:ec2::254", "0.0.0.0/8", "::", "::a9fe:0/112", "64:ff9b::a9fe:0/112",
+  ].compactMap { AddressBlock($0) }
 }

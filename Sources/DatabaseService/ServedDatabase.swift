@@ -14,6 +14,8 @@ public struct ServedDatabase: Sendable {
   public enum Origin: String, Sendable {
     case file = "config-file"
     case dynamic
+    /// Found in AWS, by this service or by a Discovery Service.
+    case cloud
   }
 
   public let name: String
@@ -92,6 +94,9 @@ public struct ServedDatabase: Sendable {
   package var endpoint: (host: String, port: UInt16, serverName: String, tls: ClientTLSContext) {
     (host, port, serverName, tls)
   }
+
+  /// Its address and what it is at AWS, for those likewise.
+  package var summary: String { "\(uri), \(redshift?.place ?? "without AWS")" }
 
   /// The login that AWS is asked for; `nil` for a database that is none of Redshift.
   package func login(user: String, database: String) throws -> DatabaseLogin? {

@@ -12,7 +12,16 @@ public final class SessionLeases: Sendable {
   private struct State {
     var held: Set<String> = []
     /// Over, and the Auth Service has not confirmed yet that it knows.
-    var ended: Set<String> = []
+    private(set) var ended: Set<String> = []
+
+    /// While the Auth Service is away for long, places that are not remembered here run out by themselves.
+    private static let maximumEnded = 10_000
+
+    mutating func end(_ session: String) {
+      if ended.count < Self.maximumEnded { ended.insert(session) }
+    }
+
+    mutating func confirm(_ sessions: [String]) { ended.subtract(sessions) }
   }
 
   private let acquire: @Sendable (SessionLeaseRequest) async throws -> SessionLeaseAnswer
@@ -47,7 +56,7 @@ public final class SessionLeases: Sendable {
       }
     } catch {
       // The answer may have been lost on its way: what was granted is given back.
-      state.withLock { _ = $0.ended.insert(session) }
+      state.withLock { $0.end(session) }
       logger.warning("the sessions of a user could not be counted", metadata: ["user": "\(user)", "error": "\(error)"])
       throw WireError(
         .cannotConnectNow, "the sessions of user '\(user)' cannot be counted now, and a role bounds them",
@@ -67,7 +76,7 @@ public final class SessionLeases: Sendable {
     let ended = state.withLock { Array($0.ended.prefix(SessionLeaseRenewal.maximum)) }
     let answer = try await acquire(
       SessionLeaseRequest(session: session, certificate: Data(certificate), ended: ended))
-    state.withLock { $0.ended.subtract(ended) }
+    state.withLock { $0.confirm(ended) }
     return answer
   }
 
@@ -75,7 +84,7 @@ public final class SessionLeases: Sendable {
   func release(_ session: String) {
     let wasHeld = state.withLock { state in
       guard state.held.remove(session) != nil else { return false }
-      state.ended.insert(session)
+      state.end(session)
       return true
     }
     if wasHeld { wake.yield() }
@@ -102,7 +111,7 @@ public final class SessionLeases: Sendable {
       for start in stride(from: 0, to: max(held.count, ended.count), by: size) {
         let over = Array(ended.dropFirst(start).prefix(size))
         try await renew(SessionLeaseRenewal(held: Array(held.dropFirst(start).prefix(size)), ended: over))
-        state.withLock { $0.ended.subtract(over) }
+        state.withLock { $0.confirm(over) }
       }
     } catch {
       // Tried again at the next interval; the places of sessions that are over run out by themselves.

@@ -4,6 +4,7 @@ import PostgresWire
 
 /// Whom a session is for, and the way to end it: what locks act on.
 struct LockableSession {
+  let id: String
   let user: String
   let roles: [String]
   /// Name of the database in the cluster.
@@ -11,8 +12,6 @@ struct LockableSession {
   /// ID of the host that serves it.
   let server: String
   let control: SessionControl
-  /// Once it is granted.
-  var id: String?
 
   /// The lock of `locks` that shuts it out, if any.
   func lock(among locks: [Lock]) -> Lock? {

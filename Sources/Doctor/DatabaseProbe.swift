@@ -227,16 +227,13 @@ public struct DatabaseProbe: Sendable {
   private func authenticationFinding(_ error: any Error, _ login: Login) -> Finding {
     switch error {
     case let failure as AuthenticationFailure:
-      let wire = failure.wireError
+      let wire = failure.wireError(user: login.user)
       var mend = wire.hint.map { [$0] } ?? []
       if failure.isPasswordRejected, login.user.hasPrefix("IAMR:") {
         mend += [
-          "The database makes this user at its first login. An administrator may make it before, and grant to it:", "",
-          "  CREATE USER \"\(login.user)\" WITH PASSWORD DISABLE;",
-          "  GRANT SELECT ON TABLE users TO \"\(login.user)\";",
+          "What it may do there is granted as to any other:", "", "  GRANT SELECT ON TABLE users TO \"\(login.user)\";",
         ]
       }
-      if wire.state == .invalidCatalog { mend.append("Choose a database that exists there with --db-name.") }
       if mend.isEmpty { mend = ["Look at the database's own log."] }
       return .broken(.authentication, wire.message, mend: mend)
     case let failure as ProbeFailure:

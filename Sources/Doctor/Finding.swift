@@ -3,6 +3,7 @@ public struct Finding: Sendable, Encodable {
   /// The links, in the order in which a login uses them.
   public enum Link: String, Sendable, Encodable, CaseIterable {
     case configuration
+    case cluster
     case credentials
     case callerIdentity = "caller identity"
     case assumeRole = "assume role"
@@ -38,7 +39,7 @@ public struct Finding: Sendable, Encodable {
   }
 
   /// Links that hang on one that is broken.
-  static func skipped(_ links: [Link], after broken: Link) -> [Finding] {
+  public static func skipped(_ links: [Link], after broken: Link) -> [Finding] {
     links.map { .skipped($0, "not tried: \(broken.rawValue) comes first") }
   }
 }

@@ -11,7 +11,7 @@ extension RunningGateway {
   /// - Returns: how many connections are left after `limit`, or when the task was cancelled.
   public func drain(within limit: Duration, silence: Duration = .seconds(5)) async -> Int {
     let deadline = ContinuousClock.now + limit
-    threads.first?.mailbox.post(evenIfFull: true) { reactor in Worker.of(reactor)?.leaveTunnels() }
+    mailboxes.first?.post(evenIfFull: true) { reactor in Worker.of(reactor)?.leaveTunnels() }
     let milliseconds = UInt64(max(0, silence / .milliseconds(1)))
     while true {
       let left = await ask(within: .seconds(1)) { $0.drain(silentFor: milliseconds) }

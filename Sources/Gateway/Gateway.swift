@@ -1,4 +1,3 @@
-import Dispatch
 import Logging
 import PostgresWire
 import Reactor
@@ -7,21 +6,24 @@ import Reactor
 public final class Gateway: Sendable {
   let settings: GatewaySettings
   let authorizer: any SessionAuthorizer
-  let pool = DispatchPool()
+  let pool: any BackgroundWork
   let admission = Admission()
   let agentLoad = AgentLoad()
-  private let logger = Logger(label: "gateway")
-  /// Serial, so that a session's start is told before its end.
-  private let reports = DispatchQueue(label: "sallyport.reports")
+  private let logger: Logger
 
-  public init(settings: GatewaySettings, authorizer: any SessionAuthorizer) {
+  public init(
+    settings: GatewaySettings, authorizer: any SessionAuthorizer, pool: any BackgroundWork = DispatchPool(),
+    logger: Logger = Logger(label: "gateway")
+  ) {
     self.settings = settings
     self.authorizer = authorizer
+    self.pool = pool
+    self.logger = logger
   }
 
-  /// Tells the authorizer something, off the reactor.
+  /// Tells the authorizer something, off the reactor; a session's start before its end.
   func report(_ event: @escaping @Sendable (any SessionAuthorizer) -> Void) {
-    reports.async { [authorizer] in event(authorizer) }
+    pool.report { [authorizer] in event(authorizer) }
   }
 
   /// A decision that came too late for its client: a grant has to be accounted for all the same.
@@ -33,12 +35,12 @@ public final class Gateway: Sendable {
 
   /// Logs off the reactor, as `warn`.
   func note(_ message: String) {
-    reports.async { [logger] in logger.info("\(message)") }
+    pool.report { [logger] in logger.info("\(message)") }
   }
 
   /// Logs off the reactor.
   func warn(_ message: String) {
-    reports.async { [logger] in logger.warning("\(message)") }
+    pool.report { [logger] in logger.warning("\(message)") }
   }
 
   /// Opens `addresses` on each of `reactorCount` reactors and starts serving.
@@ -52,9 +54,7 @@ public final class Gateway: Sendable {
     do {
       for index in 0..<reactorCount {
         let thread = try ReactorThread.start(index: index, over: interface) { reactor in
-          let worker = Worker(reactor: reactor, gateway: self, peers: peers, reactorCount: reactorCount)
-          reactor.context = worker
-          for address in addresses { try Listener.open(address, worker: worker) }
+          try self.serve(on: addresses, reactor, peers, reactorCount: reactorCount)
         }
         threads.append(thread)
       }
@@ -64,5 +64,21 @@ public final class Gateway: Sendable {
     }
     peers.set(threads.map(\.mailbox))
     return RunningGateway(threads: threads)
+  }
+
+  private func serve(
+    on addresses: [SocketAddress], _ reactor: Reactor, _ peers: Peers, reactorCount: Int
+  ) throws {
+    let worker = Worker(reactor: reactor, gateway: self, peers: peers, reactorCount: reactorCount)
+    reactor.context = worker
+    for address in addresses { try Listener.open(address, worker: worker) }
+  }
+
+  /// As `start`, on reactors whose turns are the caller's, all on one thread.
+  package func start(on addresses: [SocketAddress], reactors: [Reactor]) throws -> RunningGateway {
+    let peers = Peers()
+    for reactor in reactors { try serve(on: addresses, reactor, peers, reactorCount: reactors.count) }
+    peers.set(reactors.map(\.mailbox))
+    return RunningGateway(mailboxes: reactors.map(\.mailbox))
   }
 }

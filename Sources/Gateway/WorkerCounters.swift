@@ -1,4 +1,5 @@
 import PostgresWire
+import Reactor
 import TLS
 
 /// What one reactor has counted since it started.
@@ -56,5 +57,11 @@ public struct ReactorSample: Sendable {
     keptServers = worker.pools.count
     sharedServers = worker.pools.sharedCount
     waitingClients = worker.pools.waitingCount
+  }
+
+  /// Of a gateway's reactor; on its thread.
+  package init?(_ reactor: Reactor) {
+    guard let worker = Worker.of(reactor) else { return nil }
+    self.init(worker)
   }
 }

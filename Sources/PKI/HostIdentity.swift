@@ -4,7 +4,7 @@ import X509
 
 /// A service that a host of the cluster runs, as join tokens and host certificates name it.
 public enum ServiceRole: String, Codable, Sendable, CaseIterable {
-  case auth, proxy
+  case auth, proxy, discovery
   case database = "db"
 }
 

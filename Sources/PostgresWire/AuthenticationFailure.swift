@@ -14,7 +14,9 @@ public enum AuthenticationFailure: Error, Sendable {
   }
 
   /// The failure as the client is told it. Never contains the password: the database's text is shown for refusals only.
-  public var wireError: WireError {
+  ///
+  /// - Parameter user: who was to be logged in.
+  public func wireError(user: String) -> WireError {
     switch self {
     case .server(let response):
       let state: SQLState =
@@ -26,12 +28,21 @@ public enum AuthenticationFailure: Error, Sendable {
         default: .cannotConnect
         }
       let hint: String? =
-        state == .invalidAuthorization
-        ? "The database refused the credentials fetched for this user; check that the user exists there and may log in."
-        : nil
+        switch state {
+        case .invalidAuthorization:
+          "The database refused the credentials fetched for this user; check that the user exists there and may log in."
+            + Self.creation(of: user)
+        case .invalidCatalog: "Choose a database that exists there with --db-name."
+        default: nil
+        }
       return WireError(state, "the database refused the login: \(response.message ?? "no reason given")", hint: hint)
     case .refused(let reason, let hint): return WireError(.cannotConnect, reason, hint: hint)
     case .untrusted(let reason): return WireError(.cannotConnect, "the database's login is not trustworthy: \(reason)")
     }
+  }
+
+  /// Redshift makes the user of a role at its first login; it may be there before.
+  private static func creation(of user: String) -> String {
+    user.hasPrefix("IAMR:") ? " As its administrator: CREATE USER \"\(user)\" WITH PASSWORD DISABLE;" : ""
   }
 }

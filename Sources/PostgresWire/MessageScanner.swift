@@ -98,7 +98,8 @@ public struct MessageScanner: Sendable {
   private mutating func begin(_ type: UInt8, _ length: UInt32) throws(WireError) {
     let limit = side == .frontend ? Self.frontendLimit(type) : Self.backendLimit(type)
     guard limit > 0 else { throw WireError(.protocolViolation, "unknown message type \(type)") }
-    guard length >= 4, length <= limit else {
+    // A ReadyForQuery is a status and nothing else: of a longer one, chunks would decide which byte counts.
+    guard length >= (type == UInt8(ascii: "Z") ? 5 : 4), length <= limit else {
       throw WireError(.protocolViolation, "message of type \(type) has an invalid length")
     }
     lastType = type
@@ -144,7 +145,8 @@ public struct MessageScanner: Sendable {
     case UInt8(ascii: "D"), UInt8(ascii: "d"), UInt8(ascii: "T"), UInt8(ascii: "t"), UInt8(ascii: "E"),
       UInt8(ascii: "N"), UInt8(ascii: "A"), UInt8(ascii: "V"):
       largeLimit
-    case UInt8(ascii: "Z"), UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "1"), UInt8(ascii: "2"),
+    case UInt8(ascii: "Z"): 5
+    case UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "1"), UInt8(ascii: "2"),
       UInt8(ascii: "3"), UInt8(ascii: "n"), UInt8(ascii: "s"), UInt8(ascii: "I"), UInt8(ascii: "c"),
       UInt8(ascii: "G"), UInt8(ascii: "H"), UInt8(ascii: "W"):
       65_536

@@ -1,4 +1,5 @@
 import CPlatform
+import Glibc
 
 /// What the kernel answered to one submitted operation.
 public enum Completion {
@@ -54,6 +55,23 @@ public protocol CompletionBackend: AnyObject {
   func poll(timeoutMilliseconds: Int32, awoke: () -> Void, deliver: (Handle, Completion) -> Void)
   /// Returns a function, callable from any thread, that makes `poll` return.
   var waker: Waker { get }
+  /// Monotonic milliseconds; the reactor reads them once a turn, after the wait.
+  var now: UInt64 { get }
+  /// Where the sockets come from that this back end works on.
+  var sockets: any SocketSource { get }
+}
+
+extension CompletionBackend {
+  /// The kernel's monotonic clock.
+  @inline(__always)
+  public var now: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) &* 1000 &+ UInt64(time.tv_nsec) / 1_000_000
+  }
+
+  /// The kernel's sockets.
+  public var sockets: any SocketSource { KernelSockets() }
 }
 
 /// A failed system call.

@@ -8,10 +8,15 @@ public struct Handle: Hashable, Sendable {
 
   @inlinable init(bits: UInt64) { self.bits = bits }
 
-  @inlinable init(index: Int, generation: UInt32) {
+  @inlinable package init(index: Int, generation: UInt32) {
     bits = UInt64(generation) << 32 | UInt64(UInt32(truncatingIfNeeded: index))
   }
 
-  @inlinable var index: Int { Int(UInt32(truncatingIfNeeded: bits)) }
-  @inlinable var generation: UInt32 { UInt32(truncatingIfNeeded: bits >> 32) }
+  @inlinable package var index: Int { Int(UInt32(truncatingIfNeeded: bits)) }
+  @inlinable package var generation: UInt32 { UInt32(truncatingIfNeeded: bits >> 32) }
+}
+
+extension Handle: Comparable {
+  /// An order without meaning, the same in every run.
+  public static func < (a: Handle, b: Handle) -> Bool { a.bits < b.bits }
 }

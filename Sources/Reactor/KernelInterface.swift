@@ -19,11 +19,20 @@ public enum KernelInterface: String, Sendable {
   }
 }
 
+/// Holds a back end that is not one of this module's, so that each case of `Backend` is one reference.
+final class InjectedBackend {
+  let backend: any CompletionBackend
+
+  init(_ backend: any CompletionBackend) { self.backend = backend }
+}
+
 /// The back end of one reactor. An enum rather than an existential or a generic reactor: its cases are final classes, so
 /// that a call is a predictable branch and a direct call, and channels need not know which it is.
 enum Backend {
   case epoll(EpollBackend)
   case ioUring(UringBackend)
+  /// Never taken in the programs: a simulated kernel, under test.
+  case injected(InjectedBackend)
 
   init(_ interface: KernelInterface) throws(SystemError) {
     switch interface {
@@ -32,10 +41,20 @@ enum Backend {
     }
   }
 
-  var interface: KernelInterface {
+  @inline(__always)
+  var now: UInt64 {
     switch self {
-    case .epoll: .epoll
-    case .ioUring: .ioUring
+    case .epoll(let backend): backend.now
+    case .ioUring(let backend): backend.now
+    case .injected(let injected): injected.backend.now
+    }
+  }
+
+  var sockets: any SocketSource {
+    switch self {
+    case .epoll(let backend): backend.sockets
+    case .ioUring(let backend): backend.sockets
+    case .injected(let injected): injected.backend.sockets
     }
   }
 
@@ -43,6 +62,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.waker
     case .ioUring(let backend): backend.waker
+    case .injected(let injected): injected.backend.waker
     }
   }
 
@@ -50,6 +70,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): try backend.register(descriptor, as: handle)
     case .ioUring(let backend): try backend.register(descriptor, as: handle)
+    case .injected(let injected): try injected.backend.register(descriptor, as: handle)
     }
   }
 
@@ -57,6 +78,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.accept(handle)
     case .ioUring(let backend): backend.accept(handle)
+    case .injected(let injected): injected.backend.accept(handle)
     }
   }
 
@@ -64,6 +86,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.connect(handle, to: address)
     case .ioUring(let backend): backend.connect(handle, to: address)
+    case .injected(let injected): injected.backend.connect(handle, to: address)
     }
   }
 
@@ -71,6 +94,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.receive(handle)
     case .ioUring(let backend): backend.receive(handle)
+    case .injected(let injected): injected.backend.receive(handle)
     }
   }
 
@@ -78,6 +102,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.pause(handle)
     case .ioUring(let backend): backend.pause(handle)
+    case .injected(let injected): injected.backend.pause(handle)
     }
   }
 
@@ -86,6 +111,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.send(handle, bytes)
     case .ioUring(let backend): backend.send(handle, bytes)
+    case .injected(let injected): injected.backend.send(handle, bytes)
     }
   }
 
@@ -93,6 +119,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.shutdownWrite(handle)
     case .ioUring(let backend): backend.shutdownWrite(handle)
+    case .injected(let injected): injected.backend.shutdownWrite(handle)
     }
   }
 
@@ -100,6 +127,7 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.close(handle, keeping: owner)
     case .ioUring(let backend): backend.close(handle, keeping: owner)
+    case .injected(let injected): injected.backend.close(handle, keeping: owner)
     }
   }
 
@@ -108,6 +136,8 @@ enum Backend {
     switch self {
     case .epoll(let backend): backend.poll(timeoutMilliseconds: timeoutMilliseconds, awoke: awoke, deliver: deliver)
     case .ioUring(let backend): backend.poll(timeoutMilliseconds: timeoutMilliseconds, awoke: awoke, deliver: deliver)
+    case .injected(let injected):
+      injected.backend.poll(timeoutMilliseconds: timeoutMilliseconds, awoke: awoke, deliver: deliver)
     }
   }
 }

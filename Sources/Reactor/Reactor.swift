@@ -1,4 +1,3 @@
-import CPlatform
 import Glibc
 
 /// One thread's event loop: channels, timers and posted work over a completion back end.
@@ -15,8 +14,8 @@ public final class Reactor {
   /// What the channels of this reactor share; set once, before the loop begins.
   public var context: AnyObject?
 
-  /// What the kernel interface beneath this reactor is.
-  public var kernelInterface: KernelInterface { backend.interface }
+  /// Makes the sockets that channels of this reactor are added with.
+  public var sockets: any SocketSource { backend.sockets }
 
   let backend: Backend
   let chunks = ChunkPool()
@@ -39,15 +38,32 @@ public final class Reactor {
   /// - Parameters:
   ///   - interface: must be one that this process may use: see `KernelInterface.best()`.
   ///   - maximumChannels: sockets at once, listeners included.
-  public init(index: Int, over interface: KernelInterface = .epoll, maximumChannels: Int = 1 << 20) throws(SystemError)
-  {
+  public convenience init(
+    index: Int, over interface: KernelInterface = .epoll, maximumChannels: Int = 1 << 20
+  ) throws(SystemError) {
+    self.init(index: index, try Backend(interface), maximumChannels, mailboxCapacity: Self.mailboxCapacity)
+  }
+
+  /// A reactor over a kernel of the caller's, for `turn` to be called on.
+  package convenience init(
+    index: Int, over backend: any CompletionBackend, maximumChannels: Int = 1 << 20,
+    mailboxCapacity: Int = mailboxCapacity
+  ) {
+    self.init(
+      index: index, .injected(InjectedBackend(backend)), maximumChannels, mailboxCapacity: mailboxCapacity)
+  }
+
+  private init(index: Int, _ backend: Backend, _ maximumChannels: Int, mailboxCapacity: Int) {
     self.index = index
-    backend = try Backend(interface)
-    mailbox = Mailbox(waker: backend.waker, capacity: 1 << 16)
+    self.backend = backend
+    mailbox = Mailbox(waker: backend.waker, capacity: mailboxCapacity)
     channels = Slab(capacity: maximumChannels)
-    now = Self.monotonicMilliseconds()
+    now = backend.now
     timers = TimerWheel(now: now)
   }
+
+  /// Jobs that may wait in the mailbox.
+  package static let mailboxCapacity = 1 << 16
 
   /// How many channels are open.
   public var channelCount: Int { channels.count }
@@ -57,14 +73,14 @@ public final class Reactor {
   /// Takes ownership of `descriptor` for `channel`; on failure the descriptor is closed.
   public func add(_ channel: Channel, descriptor: Int32) throws(SystemError) {
     guard let handle = channels.insert(channel) else {
-      Glibc.close(descriptor)
+      sockets.close(descriptor)
       throw SystemError(call: "add channel", errno: EMFILE)
     }
     do throws(SystemError) {
       try backend.register(descriptor, as: handle)
     } catch {
       channels.remove(handle)
-      Glibc.close(descriptor)
+      sockets.close(descriptor)
       throw error
     }
     channel.opened(as: handle)
@@ -100,14 +116,27 @@ public final class Reactor {
   /// Forgets a timer; harmless if it has fired.
   public func cancel(_ timer: Timer) { timers.cancel(timer.id) }
 
+  /// When the next timer is due, by the back end's clock; `nil` without timers.
+  package var nextTimer: UInt64? { timers.wait(now: now).map { now &+ $0 } }
+
   // MARK: Loop
 
   /// Runs until `stop()`; then every channel is told and given `grace` milliseconds to say goodbye.
   public func run(grace: UInt64 = 2_000) {
     while !isStopping { turn(atMost: .max) }
-    for handle in channels.handles { channel(handle)?.reactorStopping() }
+    sayGoodbye()
     let deadline = now &+ grace
     while channels.count > 0, now < deadline { turn(atMost: 100) }
+    closeAll()
+  }
+
+  /// Tells every channel that the reactor stops.
+  package func sayGoodbye() {
+    for handle in channels.handles { channel(handle)?.reactorStopping() }
+  }
+
+  /// The very end: closes what is left.
+  package func closeAll() {
     for handle in channels.handles { channel(handle)?.close() }
     channels.buryDeparted()
     // It may well hold the reactor in its turn.
@@ -117,11 +146,12 @@ public final class Reactor {
   /// Ends `run`. On the reactor's own thread; from others: `mailbox.post { $0.stop() }`.
   public func stop() { isStopping = true }
 
-  private func turn(atMost limit: UInt64) {
+  /// One turn of the loop, which waits `limit` milliseconds at most.
+  package func turn(atMost limit: UInt64) {
     sendDirty()
     let wait = min(timers.wait(now: now) ?? .max, limit)
     backend.poll(timeoutMilliseconds: wait == .max ? -1 : Int32(min(wait, 60_000))) {
-      now = Self.monotonicMilliseconds()
+      now = backend.now
     } deliver: { handle, completion in
       complete(handle, completion)
     }
@@ -133,7 +163,7 @@ public final class Reactor {
 
   private func complete(_ handle: Handle, _ completion: Completion) {
     guard let channel = channels.lookUp(handle) else {
-      if case .accepted(let descriptor) = completion { Glibc.close(descriptor) }
+      if case .accepted(let descriptor) = completion { sockets.close(descriptor) }
       return
     }
     // The slab keeps the channel alive to the end of the turn, so no reference count needs to move here.
@@ -169,11 +199,5 @@ public final class Reactor {
       position += 1
     }
     dirty.removeAll(keepingCapacity: true)
-  }
-
-  static func monotonicMilliseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) &* 1000 &+ UInt64(time.tv_nsec) / 1_000_000
   }
 }

@@ -1,3 +1,4 @@
+import CPlatform
 import Foundation
 import Synchronization
 
@@ -25,6 +26,9 @@ public final class ReactorThread: Sendable {
     let started = DispatchSemaphore(value: 0)
     let finished = DispatchSemaphore(value: 0)
     let thread = Thread {
+      // Foundation's own `name` does not reach the kernel, where top(1), perf(1) and our counters look for it. It cannot
+      // fail for a string that is there.
+      _ = platform_name_thread("reactor-\(index)")
       do {
         let reactor = try Reactor(index: index, over: interface)
         try prepare(reactor)
@@ -37,7 +41,6 @@ public final class ReactorThread: Sendable {
       }
       finished.signal()
     }
-    thread.name = "reactor-\(index)"
     thread.start()
     started.wait()
     return ReactorThread(mailbox: try outcome.take(), finished: finished)

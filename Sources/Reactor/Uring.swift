@@ -1,36 +1,35 @@
 import CPlatform
 import Glibc
 
-/// One io_uring with its ring of provided receive buffers
-/// ([io_uring(7)](https://man7.org/linux/man-pages/man7/io_uring.7.html)).
+/// One io_uring with its receive buffers ([io_uring(7)](https://man7.org/linux/man-pages/man7/io_uring.7.html)).
 ///
 /// Bound to the thread that made it (`IORING_SETUP_SINGLE_ISSUER`), which alone may submit and wait.
 final class Uring {
   /// What a submission is about; completions carry it back with the handle.
-  enum Operation: UInt64 { case input, send, connect, wake, unheard }
+  enum Operation: UInt64 {
+    case input, bulkInput, send, connect, wake, unheard
+  }
 
-  // Invariant: all three are owned by this object and live as long as it does. The ring is closed before the memory it
-  // knows is freed; a buffer is ours from the completion that names it until `giveBack`.
+  // Invariant: both are owned by this object and live as long as it does. The ring is closed before the buffers it knows
+  // are freed.
   private let ring: UnsafeMutablePointer<io_uring>
-  private let bufferRing: UnsafeMutableRawPointer
-  private let buffers: UnsafeMutableRawBufferPointer
   private let completions: UnsafeMutableBufferPointer<UnsafeMutablePointer<io_uring_cqe>?>
 
-  private let bufferSize: Int
-  private let bufferCount: Int
-  private var returned: Int32 = 0
+  /// What multishot receives are given.
+  let buffers: UringBuffers
+  /// What receives of one buffer at a time are given.
+  let bulkBuffers: UringBuffers
 
-  private static let group: UInt16 = 0
   private static let submissionEntries: UInt32 = 512
   private static let completionEntries: UInt32 = 8192
   private static let completionsPerTurn = 256
 
-  /// - Parameter bufferCount: a power of two, at most 32,768.
+  /// - Parameters:
+  ///   - buffers: size and number of those for multishot receives; the number is a power of two.
+  ///   - bulkBuffers: and of those for receives of one buffer at a time.
   /// - Throws: what keeps this process from using io_uring: ENOSYS or EINVAL of an old kernel, EPERM of a sysctl or a
   ///   seccomp filter, ENOMEM of a memory limit.
-  init(bufferSize: Int, bufferCount: Int) throws(SystemError) {
-    self.bufferSize = bufferSize
-    self.bufferCount = bufferCount
+  init(buffers: (size: Int, count: Int), bulkBuffers: (size: Int, count: Int)) throws(SystemError) {
     ring = .allocate(capacity: 1)
     ring.initialize(to: io_uring())
     let status = platform_uring_open(ring, Self.submissionEntries, Self.completionEntries)
@@ -38,24 +37,23 @@ final class Uring {
       ring.deallocate()
       throw SystemError(call: "io_uring_setup", errno: -status)
     }
-    // The kernel asks for page alignment.
-    bufferRing = .allocate(byteCount: bufferCount * MemoryLayout<io_uring_buf>.stride, alignment: 4096)
-    buffers = .allocate(byteCount: bufferCount * bufferSize, alignment: 4096)
     completions = .allocate(capacity: Self.completionsPerTurn)
     completions.initialize(repeating: nil)
-    let buffersStatus = platform_uring_provide(ring, bufferRing, UInt32(bufferCount), Self.group)
-    guard buffersStatus == 0 else { throw SystemError(call: "io_uring_register", errno: -buffersStatus) }
-    io_uring_buf_ring_init(bufferRing.assumingMemoryBound(to: io_uring_buf_ring.self))
-    for index in 0..<bufferCount { giveBack(UInt16(index)) }
-    publishBuffers()
+    do throws(SystemError) {
+      self.buffers = try UringBuffers(of: ring, group: 0, size: buffers.size, count: buffers.count)
+      self.bulkBuffers = try UringBuffers(of: ring, group: 1, size: bulkBuffers.size, count: bulkBuffers.count)
+    } catch {
+      io_uring_queue_exit(ring)
+      ring.deallocate()
+      completions.deallocate()
+      throw error
+    }
     try probe()
   }
 
   deinit {
     io_uring_queue_exit(ring)
     ring.deallocate()
-    bufferRing.deallocate()
-    buffers.deallocate()
     completions.deallocate()
   }
 
@@ -100,8 +98,9 @@ final class Uring {
     guard let entry = io_uring_get_sqe(ring) ?? afterSubmitting() else { return false }
     switch request {
     case .accept(let listener): platform_uring_accept(entry, listener)
-    case .receive(let socket): platform_uring_receive(entry, socket, Self.group)
-    case .receiveOnce(let socket): platform_uring_receive_once(entry, socket, UInt32(bufferSize), Self.group)
+    case .receive(let socket): platform_uring_receive(entry, socket, buffers.group)
+    case .receiveOnce(let socket):
+      platform_uring_receive_once(entry, socket, UInt32(bulkBuffers.size), bulkBuffers.group)
     case .send(let socket, let bytes): platform_uring_send(entry, socket, bytes.baseAddress, bytes.count)
     case .connect(let socket, let address, let length): io_uring_prep_connect(entry, socket, address, length)
     case .cancel(let operation, let handle): platform_uring_cancel(entry, Self.userData(operation, handle))
@@ -151,28 +150,7 @@ final class Uring {
       body(operation, Handle(bits: completion.user_data & ~(0xf << 28)), completion.res, completion.flags)
     }
     io_uring_cq_advance(ring, count)
-    if returned > 0 { publishBuffers() }
-  }
-
-  // MARK: Buffers
-
-  /// The first `count` bytes of a buffer that a completion named.
-  func bytes(of buffer: UInt16, count: Int) -> UnsafeRawBufferPointer {
-    let start = Int(buffer) * bufferSize
-    return UnsafeRawBufferPointer(rebasing: buffers[start..<start + min(count, bufferSize)])
-  }
-
-  /// Lets the kernel have the buffer again from the end of this turn on.
-  func giveBack(_ buffer: UInt16) {
-    io_uring_buf_ring_add(
-      bufferRing.assumingMemoryBound(to: io_uring_buf_ring.self),
-      buffers.baseAddress.map { $0 + Int(buffer) * bufferSize },
-      UInt32(bufferSize), buffer, io_uring_buf_ring_mask(UInt32(bufferCount)), returned)
-    returned += 1
-  }
-
-  private func publishBuffers() {
-    io_uring_buf_ring_advance(bufferRing.assumingMemoryBound(to: io_uring_buf_ring.self), returned)
-    returned = 0
+    buffers.publish()
+    bulkBuffers.publish()
   }
 }

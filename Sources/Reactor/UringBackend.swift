@@ -9,7 +9,7 @@ import Glibc
 /// What the kernel still works on when a handle is closed is cancelled, and the descriptor and the owner of the send
 /// buffer are kept until its last completion has come. docs/decisions/036-io-uring.md has the reasons.
 public final class UringBackend: CompletionBackend {
-  private enum Input: UInt8 { case idle, armed, cancelling }
+  private enum Input: UInt8 { case idle, armed, armedForBulk, cancelling }
 
   private struct Entry {
     var handle = Handle(bits: 0)
@@ -27,6 +27,14 @@ public final class UringBackend: CompletionBackend {
     /// How many receives in a row brought little.
     var smallReceives: UInt8 = 0
 
+    /// What is under way and not yet cancelled.
+    var inputOperation: Uring.Operation? {
+      switch input {
+      case .armed: .input
+      case .armedForBulk: .bulkInput
+      case .idle, .cancelling: nil
+      }
+    }
     var inFlight: Int { (input == .idle ? 0 : 1) + (isSending ? 1 : 0) + (isConnecting ? 1 : 0) }
   }
 
@@ -68,8 +76,7 @@ public final class UringBackend: CompletionBackend {
   private var working: [Handle] = []
   private var postponed: [Postponed] = []
 
-  private let receiveBufferSize: Int
-  /// So many receives in a row that bring less than an eighth of a buffer end a bulk transfer.
+  /// So many receives in a row that bring less than a quarter of a small buffer end a bulk transfer.
   private static let smallReceivesAfterBulk: UInt8 = 16
   /// Bytes of a stash that are delivered at once.
   private static let portion = 64 * 1024
@@ -80,11 +87,16 @@ public final class UringBackend: CompletionBackend {
   /// - Parameters:
   ///   - receiveBufferSize: bytes of one receive buffer.
   ///   - receiveBuffers: how many there are, for all sockets together: a power of two.
+  ///   - bulkBufferSize: bytes of one receive buffer for sockets that bring more than the others hold.
+  ///   - bulkBuffers: how many of these: so many sockets can bring so much in one turn. A power of two.
   /// - Throws: what keeps this process from using io_uring.
-  public init(receiveBufferSize: Int = 64 * 1024, receiveBuffers: Int = 128) throws(SystemError) {
-    self.receiveBufferSize = receiveBufferSize
+  public init(
+    receiveBufferSize: Int = 16 * 1024, receiveBuffers: Int = 128, bulkBufferSize: Int = 64 * 1024,
+    bulkBuffers: Int = 16
+  ) throws(SystemError) {
     waker = try Waker()
-    uring = try Uring(bufferSize: receiveBufferSize, bufferCount: receiveBuffers)
+    uring = try Uring(
+      buffers: (receiveBufferSize, receiveBuffers), bulkBuffers: (bulkBufferSize, bulkBuffers))
     watchWaker()
   }
 
@@ -121,9 +133,7 @@ public final class UringBackend: CompletionBackend {
   public func pause(_ handle: Handle) {
     guard let index = index(of: handle) else { return }
     entries[index].wantsInput = false
-    guard entries[index].input == .armed else { return }
-    entries[index].input = .cancelling
-    cancel(.input, handle)
+    cancelInput(index)
   }
 
   public func connect(_ handle: Handle, to address: SocketAddress) {
@@ -167,7 +177,7 @@ public final class UringBackend: CompletionBackend {
     }
     closing[handle] = Closing(
       descriptor: entry.descriptor, isListener: entry.isListener, inFlight: entry.inFlight, owner: owner)
-    if entry.input == .armed { cancel(.input, handle) }
+    if let operation = entry.inputOperation { cancel(operation, handle) }
     if entry.isSending { cancel(.send, handle) }
     if entry.isConnecting { cancel(.connect, handle) }
   }
@@ -180,33 +190,35 @@ public final class UringBackend: CompletionBackend {
   /// Starts the operation unless one runs; one that is being cancelled has to end first.
   private func arm(_ index: Int) {
     guard entries[index].input == .idle else { return }
-    entries[index].input = .armed
-    let descriptor = entries[index].descriptor
-    let request: Uring.Request =
-      if entries[index].isListener {
-        .accept(listener: descriptor)
-      } else if entries[index].isBulk {
-        .receiveOnce(socket: descriptor)
-      } else {
-        .receive(socket: descriptor)
-      }
-    submit(request, .input, entries[index].handle)
+    let (handle, descriptor) = (entries[index].handle, entries[index].descriptor)
+    if entries[index].isBulk {
+      entries[index].input = .armedForBulk
+      submit(.receiveOnce(socket: descriptor), .bulkInput, handle)
+    } else {
+      entries[index].input = .armed
+      submit(entries[index].isListener ? .accept(listener: descriptor) : .receive(socket: descriptor), .input, handle)
+    }
+  }
+
+  private func cancelInput(_ index: Int) {
+    guard let operation = entries[index].inputOperation else { return }
+    entries[index].input = .cancelling
+    cancel(operation, entries[index].handle)
   }
 
   /// One multishot receive takes all that a socket has, which for a bulk transfer is more than its owner can pass on: it
   /// would have to pause each turn, and what had come by then would have to be copied. So bulk is received as it is
-  /// relayed, a buffer a turn.
+  /// relayed, a buffer a turn; there are few such buffers, so that bulk leaves most of a turn to the others.
   @inline(__always)
   private func noteAmount(_ count: Int, _ index: Int) {
-    if count == receiveBufferSize {
-      entries[index].smallReceives = 0
-      guard !entries[index].isBulk else { return }
+    if !entries[index].isBulk {
+      guard count == uring.buffers.size else { return }
       entries[index].isBulk = true
-      if entries[index].input == .armed {
-        entries[index].input = .cancelling
-        cancel(.input, entries[index].handle)
-      }
-    } else if entries[index].isBulk, count < receiveBufferSize / 8 {
+      entries[index].smallReceives = 0
+      cancelInput(index)
+    } else if count >= uring.buffers.size / 4 {
+      entries[index].smallReceives = 0
+    } else {
       entries[index].smallReceives += 1
       if entries[index].smallReceives >= Self.smallReceivesAfterBulk { entries[index].isBulk = false }
     }
@@ -241,7 +253,8 @@ public final class UringBackend: CompletionBackend {
     awoke()
     uring.reap { operation, handle, result, flags in
       switch operation {
-      case .input: inputCompleted(handle, result, flags, deliver)
+      case .input: inputCompleted(handle, result, flags, uring.buffers, deliver)
+      case .bulkInput: inputCompleted(handle, result, flags, uring.bulkBuffers, deliver)
       case .send: sendCompleted(handle, result, deliver)
       case .connect: connectCompleted(handle, result, deliver)
       case .wake:
@@ -253,12 +266,13 @@ public final class UringBackend: CompletionBackend {
   }
 
   private func inputCompleted(
-    _ handle: Handle, _ result: Int32, _ flags: UInt32, _ deliver: (Handle, Completion) -> Void
+    _ handle: Handle, _ result: Int32, _ flags: UInt32, _ buffers: UringBuffers,
+    _ deliver: (Handle, Completion) -> Void
   ) {
     let isLast = platform_uring_has_more(flags) == 0
     let buffer =
       platform_uring_has_buffer(flags) != 0 ? UInt16(truncatingIfNeeded: platform_uring_buffer(flags)) : nil
-    defer { if let buffer { uring.giveBack(buffer) } }
+    defer { if let buffer { buffers.giveBack(buffer) } }
     guard let index = index(of: handle) else {
       // A socket accepted for a listener that is closed goes the way of those in its backlog.
       if closing[handle]?.isListener == true, result >= 0 { Glibc.close(result) }
@@ -268,7 +282,7 @@ public final class UringBackend: CompletionBackend {
     if isLast { entries[index].input = .idle }
     if result > 0, let buffer {
       noteAmount(Int(result), index)
-      take(uring.bytes(of: buffer, count: Int(result)), index, deliver)
+      take(buffers.bytes(of: buffer, count: Int(result)), index, deliver)
     } else if result >= 0, entries[index].isListener {
       take(socket: result, index, deliver)
     } else {
@@ -298,7 +312,7 @@ public final class UringBackend: CompletionBackend {
   /// `result` is 0 or a negated errno. Some mean only that the operation has to be started again, as the caller does.
   private func take(end result: Int32, _ index: Int, _ deliver: (Handle, Completion) -> Void) {
     switch -result {
-    // Cancelled by a pause; no free buffer, which a turn later there is.
+    // Cancelled; no free buffer, which a turn later there is.
     case ECANCELED, ENOBUFS, EINTR, EAGAIN: return
     // The connection died in the backlog: accept(2) asks to treat these like EAGAIN and go on.
     case ECONNABORTED where entries[index].isListener, ENETDOWN where entries[index].isListener,

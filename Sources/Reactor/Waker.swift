@@ -6,15 +6,18 @@ import Synchronization
 ///
 /// Wake-ups are merged: while one is on its way, further ones cost an atomic exchange and no system call.
 public final class Waker: Sendable {
-  let descriptor: Int32
+  package let descriptor: Int32
   private let isSignalled = Atomic(false)
 
-  init() throws(SystemError) {
+  package init() throws(SystemError) {
     descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
     guard descriptor >= 0 else { throw SystemError(call: "eventfd", errno: errno) }
   }
 
   deinit { Glibc.close(descriptor) }
+
+  /// Whether a wake-up is on its way.
+  package var isPending: Bool { isSignalled.load(ordering: .acquiring) }
 
   /// Makes `poll` return. Callable from any thread.
   public func wake() {
@@ -25,7 +28,7 @@ public final class Waker: Sendable {
   }
 
   /// Called by the back end when it saw the event, before the mailbox is read.
-  func acknowledge() {
+  package func acknowledge() {
     var count: UInt64 = 0
     _ = read(descriptor, &count, MemoryLayout<UInt64>.size)
     isSignalled.store(false, ordering: .sequentiallyConsistent)

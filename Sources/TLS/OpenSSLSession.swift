@@ -4,7 +4,7 @@ import Secrets
 /// OpenSSL's SSL object over memory: the handshake, and records for as long as it is asked to do them.
 final class OpenSSLSession {
   // Invariant: `ssl` and `pipe` are owned by this object; the BIO inside `ssl` points at `pipe`, which is freed after it.
-  private let ssl: OpaquePointer
+  let ssl: OpaquePointer
   private let pipe: UnsafeMutablePointer<platform_tls_pipe>
   /// The context must outlive the callbacks that are registered on it.
   private let box: ContextBox
@@ -134,8 +134,9 @@ final class OpenSSLSession {
       secrets = .init(reading: theirs, writing: ours)
       keys = (reading, writing)
     case .tls12:
-      guard let both = KeySchedule.keys(master: masterSecret, clientRandom: random(ofServer: false),
-          serverRandom: random(ofServer: true), suite)
+      guard
+        let both = KeySchedule.keys(
+          master: masterSecret, clientRandom: random(ofServer: false), serverRandom: random(ofServer: true), suite)
       else { return nil }
       keys = isServer ? (both.client, both.server) : (both.server, both.client)
     }
@@ -148,6 +149,8 @@ final class OpenSSLSession {
         keys.writing, suite: suite, sequence: pipe.pointee.out.records &+ finished, explicitNonce: lastExplicitNonce,
         isSealing: true)
     else { return nil }
+    // OpenSSL takes a connection that is freed without goodbye for broken, and its session for not to be resumed.
+    SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
     return RecordLayer(
       reading: reading, writing: writing, secrets: secrets, isServer: isServer, blocks: blocks, rekeyAfter: rekeyAfter)
   }

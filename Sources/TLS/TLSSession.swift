@@ -28,7 +28,7 @@ public final class TLSSession {
   }
 
   // Exactly one of these two is there: OpenSSL's session, until the records are taken over.
-  private var openSSL: OpenSSLSession?
+  private(set) var openSSL: OpenSSLSession?
   private var records: RecordLayer?
   /// Ciphertext lent to `records`.
   private var input = UnsafeRawBufferPointer(start: nil, count: 0)

@@ -66,8 +66,15 @@ open class TLSChannel: Channel {
     advanceHandshake()
   }
 
-  /// Whether the handshake under way offered to resume a session. If it fails, the next one will not.
-  public final var isResumingSession: Bool { transport == .handshaking && tls?.isResuming == true }
+  /// To be called when a handshake fails: if it offered to resume a session, none is offered to that server for a while.
+  ///
+  /// - Returns: whether it did, so that another attempt may well succeed.
+  @discardableResult
+  public final func giveUpResumption() -> Bool {
+    guard transport == .handshaking, tls?.isResuming == true, let target else { return false }
+    workspace.resumption.refused(target, now: reactor.now)
+    return true
+  }
 
   /// Takes over the connection of `other`, socket and TLS session, from within its `secured()`.
   public final func takeOverSecured(_ other: TLSChannel) {
@@ -106,10 +113,7 @@ open class TLSChannel: Channel {
     }
   }
 
-  override public final func receivedEnd() {
-    noteRefusedResumption()
-    plaintextEnded()
-  }
+  override public final func receivedEnd() { plaintextEnded() }
 
   // MARK: TLS
 
@@ -145,13 +149,9 @@ open class TLSChannel: Channel {
       if isServer { tls.takeRecordsOver(blocks: workspace.blocks) }
       secured()
     case .failed(let failure):
-      noteRefusedResumption()
+      giveUpResumption()
       tlsFailed(failure)
     }
-  }
-
-  private func noteRefusedResumption() {
-    if isResumingSession, let target { workspace.resumption.refused(target, now: reactor.now) }
   }
 
   /// The first data has come, and what the server had to say to OpenSSL before it.

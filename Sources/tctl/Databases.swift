@@ -31,13 +31,14 @@ struct Databases: AsyncParsableCommand {
               + idle.map { database in
                 [
                   database.name, database.spec.protocol, database.spec.uri,
-                  Databases.text(labels: database.metadata.labels ?? [:]), "dynamic, not served",
+                  Databases.text(labels: database.metadata.labels ?? [:]),
+                  database.isDiscovered ? "cloud, not served" : "dynamic, not served",
                 ]
               }))
       }
     }
 
-    /// Those made with `tctl create`; none for users who may not list them all.
+    /// Those that are resources of the cluster; none for users who may not list them all.
     private func dynamic(_ client: APIClient) async throws -> [DatabaseResource] {
       do {
         return try await client.get("/v1/resources/\(DatabaseResource.kind)")

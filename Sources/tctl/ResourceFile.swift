@@ -1,4 +1,5 @@
 import AccessControl
+import ConfigurationFile
 import ControlClient
 import Foundation
 import Yams
@@ -29,7 +30,9 @@ enum ResourceFile {
       guard !resources.isEmpty else { throw ToolError("\(name) holds no resource") }
       return resources
     } catch let error as YamlError {
-      throw ToolError("\(name): " + "\(error)".split(whereSeparator: \.isNewline).joined(separator: " "))
+      throw ToolError("\(name): \(PlainYAML.complaint(error))")
+    } catch let problem as PlainYAML.Problem {
+      throw ToolError("\(name):\(problem.line): \(problem.text)")
     }
   }
 
@@ -62,6 +65,7 @@ enum ResourceFile {
     var documents = try Yams.compose_all(yaml: text)
     var nodes: [Node] = []
     while let node = documents.next() {
+      try PlainYAML.check(node)
       switch node {
       // What `get` prints as JSON.
       case .sequence(let list): nodes += list

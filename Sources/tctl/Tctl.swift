@@ -62,14 +62,8 @@ struct ConnectionOptions: ParsableArguments {
     }
     let path = TeleportConfiguration.path(explicit: config, environment: ProcessInfo.processInfo.environment)
     let configuration = try TeleportConfiguration.load(path: path)
-    let folder = configuration.dataDirectory + "/admin"
-    if FileManager.default.isReadableFile(atPath: folder + "/admin.key") {
-      let identity = ClientIdentity(
-        certificatePEM: try PrivateFile.read(folder + "/admin.crt").revealText() ?? "",
-        keyPEM: try PrivateFile.read(folder + "/admin.key"))
-      let ca = try PrivateFile.read(folder + "/ca.pem").revealText() ?? ""
-      return try APIClient(
-        address: configuration.localAddress, identity: identity, trustedCAPEMs: [ca], insecure: insecure)
+    if let administrator = try LocalAdministrator(dataDirectory: configuration.dataDirectory) {
+      return try administrator.makeClient(address: configuration.localAddress, insecure: insecure)
     }
     return try Credentials(stored: ProfileStore(), proxy: authServer, user: nil).makeClient(insecure: insecure)
   }

@@ -11,7 +11,7 @@ struct Tokens: AsyncParsableCommand {
 
   struct Add: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a token that lets a service join the cluster.")
-    @Option(help: "Services it is for: db, proxy, node...") var type: String
+    @Option(help: "Services it is for: db, proxy, discovery, node...") var type: String
     @Option(help: "How long it is valid, such as 30m or 1h; 30m, or until it is removed with method iam.")
     var ttl: String?
     @OptionGroup var identity: IAMTokenOptions

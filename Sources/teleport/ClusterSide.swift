@@ -32,6 +32,8 @@ protocol ClusterSide: Sendable {
   var locks: [Lock] { get throws }
   /// The databases that were made with tctl, for those who match them.
   var databases: [DatabaseResource] { get throws }
+  /// Tells the cluster what a discovery group has found.
+  func share(_ found: DiscoveredDatabases) async throws -> DiscoveryAnswer
   /// Reports what this process serves, now and from now on.
   func offer(_ heartbeat: HostHeartbeat) async throws
   /// Strikes it out.
@@ -110,6 +112,10 @@ final class LocalSide: ClusterSide {
 
   func renewLeases(_ renewal: SessionLeaseRenewal) async throws {
     try auth.renewLeases(renewal, by: credentials.hostID)
+  }
+
+  func share(_ found: DiscoveredDatabases) async throws -> DiscoveryAnswer {
+    try auth.takeUp(found, by: credentials.hostID, check: DatabaseKnowledge.ofDatabaseService.check)
   }
 
   func offer(_ heartbeat: HostHeartbeat) async throws {

@@ -12,8 +12,8 @@ struct DatabaseBootstrap: AsyncParsableCommand {
     commandName: "bootstrap",
     abstract: "Give the database service the AWS permissions that its configuration needs.",
     discussion: """
-      Reads the configuration, shows which IAM policy and permissions boundary its databases need, and after a question \
-      makes them and attaches them.
+      Reads the configuration, shows which IAM policy and permissions boundary its databases need, and finding databases \
+      does, and after a question makes them and attaches them.
       Run it once for the role or user that the service runs as, and once for each role that \
       is an assume_role_arn.
       """)
@@ -55,7 +55,8 @@ struct DatabaseBootstrap: AsyncParsableCommand {
     else {
       throw Failure("there is no /etc/teleport.yaml; name the configuration with -c")
     }
-    let needs = try TeleportConfiguration.load(path: path).databases.compactMap { database -> AccessNeed? in
+    let configuration = try TeleportConfiguration.load(path: path)
+    var needs = try configuration.databases.compactMap { database -> AccessNeed? in
       guard let access = try RedshiftAccess(database) else { return nil }
       let kind: AccessNeed.Kind =
         switch access.target {
@@ -66,9 +67,21 @@ struct DatabaseBootstrap: AsyncParsableCommand {
         name: "database '\(database.name)'", kind: kind, account: access.account,
         partition: Partition(region: access.region), assumeRole: access.assumeRole, externalID: access.externalID)
     }
+    needs += try configuration.awsMatchers.map { try need(of: $0, isServed: true) }
+    needs += try configuration.discovery.matchers.map { try need(of: $0, isServed: false) }
     guard !needs.isEmpty else {
-      throw Failure("\(path) has no database of Redshift: its databases need no AWS permissions")
+      throw Failure("\(path) has no database of Redshift and looks for none: it needs no AWS permissions")
     }
     return needs
+  }
+
+  /// What a Discovery Service finds others serve.
+  private func need(of matcher: AWSMatcher, isServed: Bool) throws -> AccessNeed {
+    let role = try matcher.assumeRoleARN.map { try RoleARN($0) }
+    let types = matcher.types.map(\.rawValue).joined(separator: ", ")
+    return AccessNeed(
+      name: "\(types) databases found in \(matcher.regions.joined(separator: ", "))",
+      kind: .discovery(Set(matcher.types), isServed: isServed), account: role?.account,
+      partition: Partition(region: matcher.regions.first ?? ""), assumeRole: role, externalID: matcher.externalID)
   }
 }

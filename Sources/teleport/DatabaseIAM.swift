@@ -1,6 +1,7 @@
 import AWS
 import AWSBootstrap
 import ArgumentParser
+import ControlAPI
 
 /// `teleport db configure aws ...`: permissions by kinds of databases, without a configuration file.
 struct DatabaseConfigureAWS: ParsableCommand {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import AuthService
 import ConfigurationFile
+import ControlAPI
 import Foundation
 
 /// A Database Service with one database, as flags say it.
@@ -18,6 +19,11 @@ struct DatabaseOptions: ParsableArguments {
   @Option(help: "Labels, k=v,k=v.") var labels: String?
   @Option(help: "Also serve the cluster's 'db' resources with these labels, k=v,k=v; may be repeated.")
   var dynamicResourcesLabels: [String] = []
+  @Option(help: "Find and serve workgroups of Redshift Serverless in this AWS region; may be repeated.")
+  var redshiftServerlessDiscovery: [String] = []
+  @Option(help: "Find and serve provisioned clusters of Redshift in this AWS region; may be repeated.")
+  var redshiftDiscovery: [String] = []
+  @Option(help: "Find only what has these tags in AWS, k=v,k=v.") var awsTags: String?
   @Option(name: .customLong("ca-cert"), help: "CA certificate file to trust the database by.") var caFile: String?
   @Option(help: "AWS region.") var awsRegion: String?
   @Option(help: "AWS account id.") var awsAccountID: String?
@@ -32,17 +38,24 @@ struct DatabaseOptions: ParsableArguments {
   var isEmpty: Bool {
     [
       name, `protocol`, uri, proxy, token, description, labels, caFile, awsRegion, awsAccountID, awsAssumeRoleARN,
-      awsExternalID, workgroup, clusterID,
-    ].allSatisfy { $0 == nil } && caPin.isEmpty && dynamicResourcesLabels.isEmpty
+      awsExternalID, workgroup, clusterID, awsTags,
+    ].allSatisfy { $0 == nil } && caPin.isEmpty && findsNothing
+  }
+
+  /// No database is served but the one that flags describe.
+  private var findsNothing: Bool {
+    dynamicResourcesLabels.isEmpty && redshiftServerlessDiscovery.isEmpty && redshiftDiscovery.isEmpty
   }
 
   /// The text of a configuration file that says the same.
   func configurationText() throws -> String {
-    guard try needed(`protocol`, "--protocol") == "postgres" else { throw Failure("--protocol must be 'postgres'") }
     var writer = ConfigurationWriter()
-    writer.name = try needed(name, "--name")
+    if findsNothing || [name, `protocol`, uri].contains(where: { $0 != nil }) {
+      guard try needed(`protocol`, "--protocol") == "postgres" else { throw Failure("--protocol must be 'postgres'") }
+      writer.name = try needed(name, "--name")
+      writer.uri = try needed(uri, "--uri")
+    }
     writer.description = description
-    writer.uri = try needed(uri, "--uri")
     writer.proxy = try needed(proxy, "--proxy")
     let token = try needed(token, "--token")
     let isFile = joinMethod == .token && !token.hasPrefix("/") && FileManager.default.fileExists(atPath: token)
@@ -59,12 +72,22 @@ struct DatabaseOptions: ParsableArguments {
     ].compactMap { key, value in value.map { (key, $0) } }
     writer.labels = try Self.pairs(labels ?? "", of: "--labels")
     writer.resources = try dynamicResourcesLabels.map { try Self.pairs($0, of: "--dynamic-resources-labels") }
+    writer.discovery = [
+      (type: .redshiftServerless, regions: Self.list(redshiftServerlessDiscovery)),
+      (type: .redshift, regions: Self.list(redshiftDiscovery)),
+    ].filter { (_: DatabaseType, regions: [String]) in !regions.isEmpty }
+    writer.discoveryTags = try Self.pairs(awsTags ?? "", of: "--aws-tags")
     writer.holdsCluster = AuthServer.hasState(in: dataDir)
     do {
       return try writer.text()
     } catch let error as ConfigurationError {
       throw Failure(error.description)
     }
+  }
+
+  /// Repeated options of which each may be a list itself, as Teleport's examples write them.
+  private static func list(_ values: [String]) -> [String] {
+    values.flatMap { $0.split(separator: ",") }.map { $0.trimmingCharacters(in: .whitespaces) }
   }
 
   private static func pairs(_ text: String, of flag: String) throws -> [String: String] {

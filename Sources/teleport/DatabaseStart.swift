@@ -35,6 +35,7 @@ struct DatabaseStart: AsyncParsableCommand {
       var configuration = try TeleportConfiguration.load(path: config)
       configuration.isAuthEnabled = false
       configuration.isProxyEnabled = false
+      configuration.discovery.isEnabled = false
       configuration.isDatabaseEnabled = true
       return configuration
     }

@@ -25,6 +25,7 @@ struct Services: Sendable {
   /// On a host whose Auth Service is elsewhere: what brings the audit log there.
   let shipping: (member: Membership, outbox: AuditOutbox)?
   let catalog: DatabaseCatalog
+  let discoveries: Discoveries
 
   /// Seconds for the audit records of the last moments, once all else has stopped.
   private static let shippingLimit = 3.0
@@ -35,7 +36,7 @@ struct Services: Sendable {
   init(
     configuration: TeleportConfiguration, side: any ClusterSide, auth: AuthServer?, api: APIServer?,
     diagnostics: DiagnosticsServer?, authTargets: AuthTargets?, contexts: DialContexts, port: Port,
-    catalog: DatabaseCatalog, shipping: (member: Membership, outbox: AuditOutbox)?
+    catalog: DatabaseCatalog, discoveries: Discoveries, shipping: (member: Membership, outbox: AuditOutbox)?
   ) {
     self.configuration = configuration
     self.side = side
@@ -46,6 +47,7 @@ struct Services: Sendable {
     self.contexts = contexts
     self.port = port
     self.catalog = catalog
+    self.discoveries = discoveries
     self.shipping = shipping
     administrator = AdministratorIdentity(dataDirectory: configuration.dataDirectory)
   }
@@ -97,7 +99,11 @@ struct Services: Sendable {
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
-            if catalog.use(try side.databases) { try await report() }
+            if catalog.use(try side.databases) {
+              // First: who sees a database in the list may connect to it.
+              running.announceDatabases()
+              try await report()
+            }
           } catch {
             logger.error("a change of the cluster could not be taken up: \(error)")
           }
@@ -113,6 +119,11 @@ struct Services: Sendable {
             logger.error("the cluster has not heard yet that a label has changed: \(error)")
           }
         }
+      }
+      if let served = discoveries.served { group.addTask { try await serve(whatIsFoundBy: served, running) } }
+      if let shared = discoveries.shared {
+        let sharing = DiscoverySharing(side, group: configuration.discovery.group)
+        group.addTask { try await sharing.run(shared) }
       }
       group.addTask { await isOver(running) }
       // The first to end is the signal, or a service that failed.

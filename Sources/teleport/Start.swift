@@ -12,7 +12,7 @@ struct Start: AsyncParsableCommand {
   @Option(help: "Directory of the cluster's state; overrides the configuration.")
   var dataDir: String?
 
-  @Option(help: "Services to run, of auth, proxy and db, comma-separated; overrides the configuration.")
+  @Option(help: "Services to run, of auth, proxy, db and discovery, comma-separated; overrides the configuration.")
   var roles: String?
 
   @OptionGroup var process: ProcessOptions
@@ -28,12 +28,16 @@ struct Start: AsyncParsableCommand {
     if let dataDir { configuration.dataDirectory = dataDir }
     if let roles {
       let names = Set(roles.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
-      guard !names.isEmpty, names.isSubset(of: ["auth", "proxy", "db"]) else {
-        throw Failure("--roles must be of auth, proxy and db, such as --roles=auth,proxy")
+      guard !names.isEmpty, names.isSubset(of: ["auth", "proxy", "db", "discovery"]) else {
+        throw Failure("--roles must be of auth, proxy, db and discovery, such as --roles=auth,proxy")
       }
       configuration.isAuthEnabled = names.contains("auth")
       configuration.isProxyEnabled = names.contains("proxy")
       configuration.isDatabaseEnabled = names.contains("db")
+      guard configuration.discovery.isEnabled || !names.contains("discovery") else {
+        throw Failure("--roles=discovery needs a discovery_service in the configuration that is enabled")
+      }
+      configuration.discovery.isEnabled = names.contains("discovery")
     }
     return configuration
   }

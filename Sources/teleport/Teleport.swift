@@ -6,7 +6,9 @@ import ControlAPI
 struct Teleport: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "teleport", abstract: "Sallyport's server: secure access to Redshift Serverless and Postgres.",
-    subcommands: [Start.self, Configure.self, Database.self, AWSCommand.self, Status.self, Version.self])
+    subcommands: [
+      Start.self, Configure.self, Database.self, DiscoveryCommand.self, AWSCommand.self, Status.self, Version.self,
+    ])
 }
 
 struct Version: ParsableCommand {

@@ -43,6 +43,8 @@ enum DatabaseAccess {
 
   /// A certificate and its key, fresh from the cluster.
   struct Issued: Sendable {
+    /// Of the database, in full.
+    let name: String
     /// `nil`: the certificate leaves it to the client.
     let user: String?
     let database: String?
@@ -61,12 +63,9 @@ enum DatabaseAccess {
     _ name: String, user: String?, database: String?, leavesOpen: Bool = false, _ credentials: Credentials,
     insecure: Bool
   ) async throws -> Issued {
-    let earlier = try stored(credentials.profile).first { $0.name == name }
-    return try await credentials.withClient(insecure: insecure) { client in
-      let databases: [DatabaseListing] = try await client.get("/v1/databases")
-      guard let listing = databases.first(where: { $0.name == name }) else {
-        throw ToolError("database '\(name)' not found", hint: "see 'tsh db ls' for those you can reach")
-      }
+    try await credentials.withClient(insecure: insecure) { client in
+      let listing = try find(name, among: try await client.get("/v1/databases"))
+      let earlier = try stored(credentials.profile).first { $0.name == listing.name }
       let user =
         leavesOpen ? user : try pick(user ?? earlier?.user, from: listing.allowedUsers, flag: "--db-user")
       let database =
@@ -79,10 +78,25 @@ enum DatabaseAccess {
           service: listing.name, databaseUser: user, databaseName: database,
           signingRequestPEM: try key.signingRequestPEM(commonName: credentials.profile.user)))
       return Issued(
-        user: user, database: database,
+        name: listing.name, user: user, database: database,
         identity: ClientIdentity(certificatePEM: response.certificatePEM, keyPEM: key.pem),
         validUntil: response.validUntil, hostCAPEM: response.hostCAPEM)
     }
+  }
+
+  /// The database of that name; else the only one that has the name in AWS, before its place was added to it.
+  private static func find(_ name: String, among databases: [DatabaseListing]) throws -> DatabaseListing {
+    if let listing = databases.first(where: { $0.name == name }) { return listing }
+    let called = databases.filter { $0.labels["teleport.internal/discovered-name"] == name }
+    guard let only = called.first else {
+      throw ToolError("database '\(name)' not found", hint: "see 'tsh db ls' for those you can reach")
+    }
+    guard called.count == 1 else {
+      throw ToolError(
+        "several databases are called '\(name)' in AWS", hint: "name one: \(called.map(\.name).joined(separator: ", "))"
+      )
+    }
+    return only
   }
 
   /// Gets and stores a certificate for a database.
@@ -90,7 +104,7 @@ enum DatabaseAccess {
     _ name: String, user: String?, database: String?, _ credentials: Credentials, insecure: Bool
   ) async throws -> DatabaseSession {
     let issued = try await issue(name, user: user, database: database, credentials, insecure: insecure)
-    let store = ProfileStore()
+    let (store, name) = (ProfileStore(), issued.name)
     let files = try store.databaseFiles(credentials.profile, name)
     try store.saveHostCA(issued.hostCAPEM, for: credentials.profile)
     try PrivateFile.write(issued.identity.keyPEM, to: files.key)
@@ -119,7 +133,7 @@ enum DatabaseAccess {
 
   /// A database that was logged in to before; without a name, the only one.
   static func session(_ name: String?, _ profile: Profile) throws -> DatabaseSession {
-    let candidates = try stored(profile).filter { name == nil || $0.name == name }
+    let candidates = try stored(named: name, profile)
     guard let database = candidates.first, candidates.count == 1 else {
       throw ToolError(
         candidates.isEmpty
@@ -131,6 +145,14 @@ enum DatabaseAccess {
         "the certificate for database '\(database.name)' has expired", hint: "run: tsh db login \(database.name)")
     }
     return DatabaseSession(profile: profile, database: database)
+  }
+
+  /// Those of that name that were logged in to, or whose name begins with it as those of discovered ones do; all without.
+  static func stored(named name: String?, _ profile: Profile) throws -> [StoredDatabase] {
+    let all = try stored(profile)
+    guard let name else { return all }
+    let exact = all.filter { $0.name == name }
+    return exact.isEmpty ? all.filter { $0.name.hasPrefix("\(name)-redshift") } : exact
   }
 
   static func logOut(of databases: [StoredDatabase], _ profile: Profile) throws {

@@ -2,6 +2,7 @@ import ArgumentParser
 import ControlAPI
 import ControlClient
 import Foundation
+import TextForms
 
 /// `tsh db ...`.
 struct Database: AsyncParsableCommand {
@@ -60,7 +61,7 @@ struct DatabaseLogin: AsyncParsableCommand {
     let session = DatabaseSession(
       profile: credentials.profile,
       database: StoredDatabase(
-        name: name, user: issued.user, database: issued.database, validUntil: issued.validUntil, files: file))
+        name: issued.name, user: issued.user, database: issued.database, validUntil: issued.validUntil, files: file))
     print("Key, certificate and CA have been written to \(path), valid until \(issued.validUntil.ISO8601Format()).\n")
     print("  psql \"\(ConnectionString.text(session.settings))\"\n")
   }
@@ -149,7 +150,7 @@ struct Env: AsyncParsableCommand {
       let environment = try DatabaseAccess.session(name, try common.profile()).environment
       guard format == .text else { return print(try Terminal.formatted(environment, format)) }
       for (key, value) in environment.sorted(by: { $0.key < $1.key }) {
-        print("export \(key)='\(value.replacing("'", with: "'\\''"))'")
+        print("export \(key)=\(ShellWord.quoted(value))")
       }
     }
   }

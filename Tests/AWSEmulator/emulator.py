@@ -1,5 +1,5 @@
-"""Plays the parts of AWS that a login needs: sources of credentials (sources.py), STS, redshift-serverless GetCredentials and
-provisioned clusters (clusters.py).
+"""Plays the parts of AWS that a login needs: sources of credentials (sources.py), STS, redshift-serverless GetCredentials,
+provisioned clusters (clusters.py) and what there is to find (inventory.py).
 
 Every signature is computed again with botocore's own signer and compared. GetCredentials sets a fresh temporary
 password on the role's user of a throwaway PostgreSQL, so that a connection can only succeed through the whole chain.
@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 import urllib.parse
+import uuid
 
 import botocore.auth
 import botocore.awsrequest
@@ -24,6 +25,7 @@ import psycopg
 from psycopg import sql
 
 from clusters import ClusterEndpoints
+from inventory import Inventory, InventoryEndpoints
 from sources import SourceEndpoints
 
 MAX_SKEW = 300
@@ -39,12 +41,18 @@ class Refusal(Exception):
 class World:
     """Principals, roles and workgroups, and the sessions handed out so far."""
 
+    @staticmethod
+    def workgroup_arn(name, region="us-east-1", account="123456789012"):
+        """It ends in an ID that the name does not tell."""
+        return f"arn:aws:redshift-serverless:{region}:{account}:workgroup/{uuid.uuid5(uuid.NAMESPACE_DNS, str(name))}"
+
     def __init__(self, description, postgres):
         self.roles = description["roles"]
         self.workgroups = description["workgroups"]
         self.instance_role = description.get("instance_role")
         self.containers = description.get("containers", {})
         self.clusters = description.get("clusters", [])
+        self.inventory = Inventory()
         self.sso_token = description.get("sso_token")
         self.postgres = postgres
         self.lock = threading.Lock()
@@ -114,7 +122,7 @@ class World:
             return self.passwords[user]
 
 
-class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHandler):
+class Handler(SourceEndpoints, ClusterEndpoints, InventoryEndpoints, http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     world: World
     Refusal = Refusal
@@ -155,6 +163,13 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
         if self.path == "/_control/clock":
             self.world.ahead = json.loads(body)["ahead"]
             return self.answer(200, b"{}")
+        if self.path == "/_control/inventory":
+            self.world.inventory.replace(json.loads(body))
+            return self.answer(200, b"{}")
+        if self.path == "/_control/permissions":
+            for arn, permissions in json.loads(body).items():
+                self.world.roles[arn]["permissions"][:] = permissions
+            return self.answer(200, b"{}")
         if self.path == "/_control/sticky":
             self.world.sticky = {} if json.loads(body) else None
             return self.answer(200, b"{}")
@@ -183,6 +198,8 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
                 self.caller_identity(caller)
             elif action == "GetCredentials":
                 self.get_credentials(json.loads(body), caller)
+            elif action in self.SERVERLESS:
+                self.serverless(action, json.loads(body), caller)
             elif action in self.ACTIONS:
                 self.clusters(action, form, caller)
             else:
@@ -192,7 +209,9 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
 
     def fault(self, action):
         with self.world.lock:
-            wanted = next((f for f in self.world.faults if f["action"] == action and f["times"] > 0), None)
+            wanted = next((
+                f for f in self.world.faults
+                if f["action"] == action and f["times"] > 0 and f.get("region") in (None, self.region)), None)
             if wanted is None:
                 return False
             wanted["times"] -= 1
@@ -205,6 +224,9 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
         elif kind == "expired":
             self.refuse(wanted.get("service", "redshift-serverless"), Refusal(
                 403, "ExpiredToken", "The security token included in the request is expired"))
+        elif kind == "denied":
+            self.refuse(wanted.get("service", "redshift-serverless"), Refusal(
+                400, "AccessDeniedException", f"not authorized to perform: {action} because of a fault"))
         elif kind == "error":
             self.answer(500, b"internal failure")
         elif kind == "stall":
@@ -289,12 +311,23 @@ class Handler(SourceEndpoints, ClusterEndpoints, http.server.BaseHTTPRequestHand
         self.xml("GetCallerIdentity", f"""<Arn>{caller['shown']}</Arn><UserId>AROA:x</UserId>
             <Account>{caller['shown'].split(':')[4]}</Account>""")
 
+    def permit(self, caller, action, resource):
+        """Refuses unless the caller may do that."""
+        if action not in caller["permissions"]:
+            raise self.denial(
+                caller, action, f" on resource: {resource} because no identity-based policy allows the {action} action")
+
+    @staticmethod
+    def denial(caller, action, more=""):
+        status, code = (400, "AccessDeniedException") if action.startswith("redshift-serverless:") else (403, "AccessDenied")
+        return Refusal(status, code, f"User: {caller['shown']} is not authorized to perform: {action}{more}")
+
     def get_credentials(self, call, caller):
-        if "redshift-serverless:GetCredentials" not in caller["permissions"]:
-            raise Refusal(
-                400, "AccessDeniedException",
-                f"User: {caller['shown']} is not authorized to perform: redshift-serverless:GetCredentials")
-        if call.get("workgroupName") not in self.world.workgroups:
+        self.permit(
+            caller, "redshift-serverless:GetCredentials",
+            self.world.workgroup_arn(call.get("workgroupName"), self.region, self.account(caller)))
+        if call.get("workgroupName") not in self.world.workgroups and not self.world.inventory.find(
+                "workgroup", self.account(caller), self.region, call.get("workgroupName")):
             raise Refusal(400, "ResourceNotFoundException", f"Workgroup {call.get('workgroupName')} not found")
         user = "IAMR:" + caller["trusted"].split("/")[-1]
         password, end = self.world.temporary_password(user)

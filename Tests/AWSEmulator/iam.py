@@ -1,7 +1,7 @@
 """The emulator with IAM: moto keeps roles, users and policies and answers IAM's API; what they say decides every call.
 
 The roles and users of the world are put into moto at the start, their permissions as inline policies. AssumeRole and
-GetCredentials are then allowed by the evaluation logic of the IAM User Guide ("Policy evaluation logic"): identity policies,
+every call of Redshift are then allowed by the evaluation logic of the IAM User Guide ("Policy evaluation logic"): identity policies,
 permissions boundaries and trust policies, of one account.
 
 Run: iam.py with the options of emulator.py
@@ -170,15 +170,10 @@ class Handler(emulator.Handler):
             trust.append(caller["trusted"])
         super().assume_role(form, caller)
 
-    def get_credentials(self, call, caller):
-        action, resource = "redshift-serverless:GetCredentials", call.get("workgroupName")
-        arn = f"arn:aws:redshift-serverless:us-east-1:{ACCOUNT}:workgroup/{resource}"
-        why = self.identities.why_not(caller["trusted"], action, arn)
+    def permit(self, caller, action, resource):
+        why = self.identities.why_not(caller["trusted"], action, resource)
         if why is not None:
-            raise emulator.Refusal(
-                400, "AccessDeniedException",
-                f"User: {caller['shown']} is not authorized to perform: {action} on resource: {arn} {why}")
-        super().get_credentials(call, dict(caller, permissions=[action]))
+            raise self.denial(caller, action, f" on resource: {resource} {why}")
 
 
 def main():

@@ -111,7 +111,7 @@ struct AuthenticatorTests {
     _ = try await authenticator(recovering).credentials(for: try login(), userName: "a")
     #expect(recovering.count("GetCredentials") == 3)
     let failing = ScriptedAWS(["GetCredentials": [throttled, throttled, throttled, throttled]])
-    await #expect(throws: AWSError.self) {
+    await #expect(throws: LoginFailure.self) {
       try await authenticator(failing).credentials(for: try login(), userName: "a")
     }
     #expect(failing.count("GetCredentials") == 3)
@@ -125,7 +125,11 @@ struct AuthenticatorTests {
   func answersThatMakeNoSenseAreRefused(action: String, text: String) async throws {
     let aws = ScriptedAWS([action: [ScriptedAWS.ok(text)]])
     await #expect { try await authenticator(aws).credentials(for: try login(), userName: "a") } throws: {
-      ($0 as? AWSError)?.code == "InvalidResponse"
+      switch $0 as? LoginFailure {
+      case .password(let error) where action == "GetCredentials": error.code == "InvalidResponse"
+      case .assumeRole(_, let error) where action == "AssumeRole": error.code == "InvalidResponse"
+      default: false
+      }
     }
   }
 
@@ -136,8 +140,8 @@ struct AuthenticatorTests {
       """
     let aws = ScriptedAWS(["AssumeRole": [ScriptedAWS.problem(403, text)]])
     await #expect { try await authenticator(aws).credentials(for: try login(), userName: "a") } throws: { error in
-      guard let error = error as? AWSError else { return false }
-      return error.code == "AccessDenied" && error.message.contains("assumed-role/x/i-1")
+      guard case .assumeRole(let role, let error)? = error as? LoginFailure else { return false }
+      return role.name == "access" && error.code == "AccessDenied" && error.message.contains("assumed-role/x/i-1")
         && error.mend?.contains("trust policy") == true
     }
   }
@@ -147,8 +151,11 @@ struct AuthenticatorTests {
     await #expect {
       try await authenticator(ScriptedAWS(), variables: variables).credentials(for: try login(), userName: "a")
     } throws: {
-      let text = "\($0)"
-      return text.hasPrefix("NoCredentialProviders: no valid providers in chain") && text.contains("instance metadata")
+      guard let failure = $0 as? LoginFailure else { return false }
+      // Of this host's files and variables the log tells, not the client.
+      let text = failure.details
+      return "\(failure)" == "NoCredentialProviders: no valid providers in chain"
+        && text.hasPrefix("NoCredentialProviders: no valid providers in chain") && text.contains("instance metadata")
         && text.contains("neither in /nonexistent/.aws/credentials nor in") && !text.contains("canary")
     }
   }

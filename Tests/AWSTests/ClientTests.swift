@@ -65,6 +65,8 @@ struct ClientTests {
       """
       <r:DescribeClustersResponse xmlns:r="http://redshift.amazonaws.com/doc/2012-12-01/"><r:DescribeClustersResult>\(marker)
       <r:Clusters><r:Cluster><r:ClusterIdentifier>\(name)</r:ClusterIdentifier><r:ClusterStatus>available</r:ClusterStatus>
+      <r:ClusterAvailabilityStatus>Modifying</r:ClusterAvailabilityStatus><r:VpcId>vpc-1</r:VpcId>
+      <r:ClusterNamespaceArn>arn:n</r:ClusterNamespaceArn>
       <r:Endpoint><r:Address>h</r:Address><r:Port>5439</r:Port></r:Endpoint><r:DBName>dev</r:DBName>
       <r:Tags><r:Tag><r:Key>env</r:Key><r:Value>dev</r:Value></r:Tag></r:Tags></r:Cluster></r:Clusters>
       </r:DescribeClustersResult></r:DescribeClustersResponse>
@@ -76,9 +78,11 @@ struct ClientTests {
     #expect(found.map(\.identifier) == ["a", "b"])
     #expect((found[0].address, found[0].port, found[0].databaseName) == ("h", 5439, "dev"))
     #expect(found[0].tags == ["env": "dev"])
+    #expect((found[0].availability, found[0].vpcID, found[0].namespaceARN) == ("Modifying", "vpc-1", "arn:n"))
     #expect(
       aws.bodies == [
-        "Action=DescribeClusters&Version=2012-12-01", "Action=DescribeClusters&Version=2012-12-01&Marker=m%20%26%20n",
+        "Action=DescribeClusters&Version=2012-12-01&MaxRecords=20",
+        "Action=DescribeClusters&Version=2012-12-01&MaxRecords=20&Marker=m%20%26%20n",
       ])
     #expect(aws.header("Content-Type") == "application/x-www-form-urlencoded; charset=utf-8")
   }

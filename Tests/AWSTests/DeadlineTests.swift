@@ -73,7 +73,7 @@ struct DeadlineTests {
   @Test func aChainOfCallsSharesOneBudget() async throws {
     let slow = SlowAWS(delay: 4)
     await #expect { try await slow.authenticator().credentials(for: login(chained: true), userName: "a") } throws: {
-      ($0 as? AWSError)?.code == "Timeout"
+      if case .password(let error)? = $0 as? LoginFailure { error.code == "Timeout" } else { false }
     }
     // Four seconds each for two hops; then the last call has what is left of ten, and nothing is left to try again.
     #expect(slow.timeouts.withLock { $0 } == [5, 5, 2])
@@ -85,7 +85,7 @@ struct DeadlineTests {
 
   @Test func triesOfOneCallShareItToo() async throws {
     let silent = SlowAWS(delay: 60)
-    await #expect(throws: AWSError.self) {
+    await #expect(throws: LoginFailure.self) {
       try await silent.authenticator().credentials(for: login(chained: true), userName: "a")
     }
     #expect(silent.timeouts.withLock { $0 } == [5, 5])

@@ -72,7 +72,8 @@ struct RegularExpressionTests {
       }
     }
     var (matching, compared) = (0, 0)
-    while compared < 50_000 {
+    let tries = repetitions("SALLYPORT_EXPRESSIONS", usually: 50_000)
+    while compared < tries {
       let pattern = expression(4)
       // Without word boundaries, which Swift's takes to be true at the ends of the text.
       let other = try Regex(pattern).asciiOnlyWordCharacters().asciiOnlyDigits().asciiOnlyWhitespace()
@@ -88,6 +89,6 @@ struct RegularExpressionTests {
         compared += 1
       }
     }
-    #expect(matching > 500)
+    #expect(matching > tries / 100)
   }
 }

@@ -75,7 +75,8 @@ struct ConfigurationTests {
     ("db_servce: {}", "t.yaml:1: unknown key 'db_servce' (did you mean 'db_service'?)"),
     ("teleport: {data_dir: relative}", "must be an absolute path"), ("version: v9", "must be v1, v2 or v3"),
     ("auth_service: {enabled: maybe}", "must be yes or no"), ("auth_service: [1]", "must be a mapping"),
-    ("a: &x 1\nb: *x", "anchors and aliases are not accepted"), ("teleport: {data_dir: /a, data_dir: /b}", "t.yaml"),
+    ("a: &x 1\nb: *x", "anchors and aliases are not accepted"), ("teleport: !x {}", "tags such as !x are not accepted"),
+    ("teleport: {data_dir: /a, data_dir: /b}", "t.yaml"),
     (
       "db_service: {databases: [{name: ../x, protocol: postgres, uri: 'h:1'}]}",
       "'name' is missing or has other characters"
@@ -131,7 +132,7 @@ struct ConfigurationTests {
     ("proxy_service:\n  tunnel_listen_addr: 0.0.0.0:3024", 2, "tunnel_listen_addr"),
     ("proxy_service:\n  acme: {enabled: yes, email: a@b}", 2, "acme"),
     ("proxy_service:\n  acme: {email: a@b}", 2, "acme"),
-    ("db_service:\n  aws: [{types: [redshift-serverless]}]", 2, "aws"),
+    ("db_service:\n  aws: [{types: [redshift-serverless]}]", 2, "regions"),
     (database("dynamic_labels: [{name: a}]"), 6, "command"),
     (database("dynamic_labels: [{name: a, command: [b], period: 0s}]"), 6, "period"),
     (database("dynamic_labels: [{command: [b]}]"), 6, "name"),
@@ -139,7 +140,7 @@ struct ConfigurationTests {
     (database("aws: {redshift: {cluster_id: a}, redshift_serverless: {workgroup_name: b}}"), 6, "redshift"),
     (database("aws: {redshift_serverless: {endpoint_name: other}}"), 6, "endpoint_name"),
     ("ssh_service: {enabled: yes}", 1, "ssh_service"), ("version: v3\nssh_service: {labels: {a: b}}", 2, "ssh_service"),
-    ("discovery_service: {aws: []}", 1, "discovery_service"),
+    ("discovery_service: {aws: []}", 1, "discovery_group"),
     ("teleport:\n  log: {severity: LOUD}", 2, "severity"), ("teleport:\n  log: {output: syslog}", 2, "output"),
     ("teleport:\n  log: {output: log.txt}", 2, "output"), ("teleport:\n  log: {format: xml}", 2, "format"),
     ("teleport:\n  log: {format: {output: json, extra_fields: [caller]}}", 2, "extra_fields"),

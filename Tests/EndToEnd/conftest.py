@@ -16,6 +16,8 @@ import urllib.request
 import psycopg
 import pytest
 
+from bad_inputs.unharmed import Witness, is_listed
+
 # Whoever starts the suite in the background has these ignored, and all that it starts would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -77,7 +79,11 @@ class Cluster:
         self.config = self.directory / "teleport.yaml"
         # Lines of YAML for `audit` of auth_service and db_service.
         self.audit_log, self.query_audit = "{}", "{}"
+        # What AWS has at the start, and further names for the database's certificate.
+        self.world, self.names = "world.json", []
         self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
+        # Further lines of section teleport, indented by two.
+        self.settings = ""
         self.superuser = "postgres" if os.geteuid() == 0 else os.environ["USER"]
         self.environment = dict(
             os.environ, PATH=f"{BIN}:{os.environ['PATH']}", TELEPORT_CONFIG_FILE=str(self.config),
@@ -97,7 +103,9 @@ class Cluster:
     def start(self):
         script = ROOT / "Tests/EndToEnd/postgres.sh"
         connections = os.environ.get("SALLYPORT_MAX_CONNECTIONS", "300")
-        subprocess.run([script, "start", self.pg, str(self.pg_port), connections], check=True)
+        subprocess.run(
+            [script, "start", self.pg, str(self.pg_port), connections], check=True,
+            env=dict(os.environ, MORE_NAMES=",".join(self.names)))
         self.start_emulator()
         self.start_cluster()
 
@@ -123,7 +131,7 @@ class Cluster:
     def start_emulator(self):
         self.emulator = subprocess.Popen(
             [ROOT / ".venv/bin/python", ROOT / "Tests/AWSEmulator/emulator.py", "--port", str(self.aws_port), "--world",
-             ROOT / "Tests/AWSEmulator/world.json", "--postgres",
+             ROOT / "Tests/AWSEmulator" / self.world, "--postgres",
              f"host={self.pg} port={self.pg_port} user={self.superuser} dbname=dev"],
             stderr=open(self.directory / "aws.log", "a"))
         wait_until(lambda: port_is_open(self.aws_port), "emulator")
@@ -136,6 +144,7 @@ teleport:
   diag_addr: 127.0.0.1:{self.diag_port}
   shutdown_timeout: 2s
   reactor: {self.reactor}
+{self.settings}
   join_params: {{method: token, token_name: {self.directory / 'token'}}}
 auth_service: {{enabled: "yes", cluster_name: test, audit: {self.audit_log}}}
 proxy_service:
@@ -356,7 +365,43 @@ def redshift(cluster):
 
 
 @pytest.fixture(autouse=True)
-def no_faults(request):
+def no_faults(request, unharmed):
     yield
     if "cluster" in request.fixturenames:
         request.getfixturevalue("cluster").faults()
+
+
+# Bad inputs: what is thrown at the shared cluster, and the count of it at the end
+
+@pytest.fixture(scope="module")
+def witness():
+    witness = Witness()
+    yield witness
+    witness.close()
+
+
+@pytest.fixture(autouse=True)
+def unharmed(request, witness):
+    if not is_listed(request.node) or "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster, database = request.getfixturevalue("cluster"), request.getfixturevalue("redshift")
+    with witness.watching(cluster, database, request.node):
+        yield
+
+
+LISTED = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(config, items):
+    config.stash[LISTED] = {item.nodeid for item in items if is_listed(item)}
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    listed = config.stash.get(LISTED, set())
+    outcomes = {outcome: {report.nodeid for report in terminalreporter.stats.get(outcome, [])} & listed
+                for outcome in ("passed", "failed", "error")}
+    failed = outcomes["failed"] | outcomes["error"]
+    tried = outcomes["passed"] | failed
+    if tried:
+        terminalreporter.write_line(f"bad inputs: tried {len(tried)}, passed {len(tried - failed)}")

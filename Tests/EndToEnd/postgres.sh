@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A throwaway PostgreSQL that plays the Redshift workgroup: TLS, scram-sha-256, no other way in over TCP.
-#   postgres.sh start DIR PORT [MAX_CONNECTIONS]   makes DIR/{data,ca.pem,ca.key,server.crt,server.key} and starts it
+#   postgres.sh start DIR PORT [MAX_CONNECTIONS]   makes DIR/{data,ca.pem,ca.key,server.crt,server.key} and starts it;
+#       MORE_NAMES has further names for its certificate, with a comma between them
 #   postgres.sh stop DIR       at once, as if it had crashed
 #   postgres.sh restart DIR
 set -euo pipefail
@@ -16,7 +17,8 @@ make_certificates() {
     -keyout "$1/ca.key" -out "$1/ca.pem" 2>/dev/null
   openssl req -newkey rsa:2048 -nodes -subj "/CN=demo database" -keyout "$1/server.key" -out "$1/server.csr" 2>/dev/null
   openssl x509 -req -in "$1/server.csr" -CA "$1/ca.pem" -CAkey "$1/ca.key" -CAcreateserial -days 30 -out "$1/server.crt" \
-    -extfile <(printf 'subjectAltName=DNS:%s,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n' "$host_name") 2>/dev/null
+    -extfile <(printf 'subjectAltName=DNS:%s,DNS:localhost,IP:127.0.0.1%s\nextendedKeyUsage=serverAuth\n' "$host_name" \
+      "${MORE_NAMES:+,DNS:${MORE_NAMES//,/,DNS:}}") 2>/dev/null
   chmod 600 "$1"/*.key
   chmod 644 "$1/ca.pem"
 }

@@ -55,9 +55,14 @@ class Conversation:
 
 
 @contextlib.contextmanager
-def scripted_server(cluster, script):
-    """Runs `script(conversation)` for each connection; the errors of scripts are collected in the yielded list."""
+def scripted_server(cluster, script, version=None):
+    """Runs `script(conversation)` for each connection; the errors of scripts are collected in the yielded list.
+
+    `version`: the only one of TLS that the server speaks.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
     context.load_cert_chain(cluster.pg / "server.crt", cluster.pg / "server.key")
     listener = socket.create_server(("127.0.0.1", cluster.script_port))
     errors = []

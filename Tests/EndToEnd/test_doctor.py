@@ -5,6 +5,7 @@ The cases are those of the guide's troubleshooting section, and what else breaks
 import contextlib
 import json
 import re
+import shlex
 import socket
 import ssl
 import subprocess
@@ -56,6 +57,7 @@ def test_everything_works(doctor):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✘" not in result.stdout and "Everything works." in result.stdout
     for words in [
+        r"✔ cluster +'test': 'redshift' is of teleport.yaml; it is served now",
         r"✔ configuration +\S+, workgroup 'some-workgroup' of account 123456789012 in us-east-1",
         r"✔ credentials +.*instance metadata.*key ASIA\w+, good until",
         r"✔ caller identity +arn:aws:sts::123456789012:assumed-role/teleport-redshift-serverless-node/",
@@ -95,6 +97,13 @@ def test_the_metadata_service_is_a_hop_too_far(doctor):
     assert "aws ec2 modify-instance-metadata-options" in mend and "--http-put-response-hop-limit 2" in mend
 
 
+def test_the_hop_limit_is_not_blamed_where_nobody_listens(doctor):
+    link, detail, mend = doctor.broken(environment={
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{free_port()}"})
+    assert link == "credentials" and "not reachable" in mend
+    assert "hop" not in (detail + mend).lower()
+
+
 def test_keys_that_are_not_valid(doctor):
     link, detail, mend = doctor.broken(
         environment={"AWS_ACCESS_KEY_ID": "AKIANOBODY0000000000", "AWS_SECRET_ACCESS_KEY": "not-a-key"})
@@ -113,9 +122,11 @@ def policies(mend):
 def test_the_role_does_not_trust_the_service(doctor):
     link, detail, mend = doctor.broken(user="no-trust")
     assert link == "assume role" and "not authorized to perform: sts:AssumeRole" in detail
-    trust, permission = policies(mend)
+    trust, permission, boundary = policies(mend)
     assert trust["Statement"][0]["Principal"] == {"AWS": NODE}
     assert permission["Statement"][0]["Resource"] == "arn:aws:iam::123456789012:role/no-trust"
+    assert boundary["Statement"][0]["Action"] == "sts:AssumeRole" and boundary["Statement"][0]["Resource"] == "*"
+    assert f"If {NODE} has a permissions boundary, that may be what denies it" in mend
     assert "aws sts assume-role --role-arn arn:aws:iam::123456789012:role/no-trust" in mend
 
 
@@ -127,9 +138,11 @@ def test_the_second_hop_of_a_chain_is_refused(doctor):
 
 def test_the_external_id_is_another(doctor):
     link, detail, mend = doctor.broken(
-        name="chained", user="behind-middle", change=[("external_id: external-1", "external_id: other")])
+        name="chained", user="behind-middle", change=[("external_id: external-1", "external_id: 'it''s \"other\"'")])
     assert link == "assume role" and "role/middle" in detail
-    assert policies(mend)[0]["Statement"][0]["Condition"] == {"StringEquals": {"sts:ExternalId": "other"}}
+    assert policies(mend)[0]["Statement"][0]["Condition"] == {"StringEquals": {"sts:ExternalId": 'it\'s "other"'}}
+    [command] = [line for line in mend.splitlines() if "aws sts assume-role" in line]
+    assert shlex.split(command)[-2:] == ["--external-id", 'it\'s "other"']
 
 
 def test_a_role_of_another_account(doctor):
@@ -143,8 +156,11 @@ def test_a_role_of_another_account(doctor):
 def test_the_role_may_not_get_credentials(doctor):
     link, detail, mend = doctor.broken(user="no-permission")
     assert link == "database credentials" and "redshift-serverless:GetCredentials" in detail
-    [policy] = policies(mend)
+    policy, boundary = policies(mend)
     assert policy["Statement"][0]["Action"] == "redshift-serverless:GetCredentials"
+    assert re.fullmatch(
+        r"arn:aws:redshift-serverless:us-east-1:123456789012:workgroup/[0-9a-f-]{36}", policy["Statement"][0]["Resource"])
+    assert boundary["Statement"][0]["Resource"] == "*"
     assert "arn:aws:iam::123456789012:role/no-permission" in mend
 
 

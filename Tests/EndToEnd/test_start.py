@@ -42,7 +42,7 @@ def test_an_api_that_cannot_start_ends_the_program(tmp_path):
     socket = tmp_path / "data/run/api.sock"
     for folder in (tmp_path / "data", tmp_path / "data/run", socket):
         folder.mkdir(mode=0o700)
-    (socket / "x").touch()
+    (socket / "x").touch(mode=0o600)
     result = start(tmp_path, tmp_path / "data")
     assert result.returncode == 1 and f"the API cannot start at {socket}" in result.stderr, result.stderr
 

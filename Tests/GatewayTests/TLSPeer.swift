@@ -12,6 +12,8 @@ final class TLSPeer {
   private let descriptor: Int32
   private let outgoing = Outgoing()
   private var session: TLSSession?
+  /// TLS records that have brought data.
+  private(set) var recordsReceived = 0
   /// What came together with the end of the handshake; `nil` once it has been read.
   private var unread: [UInt8]?
 
@@ -78,6 +80,12 @@ final class TLSPeer {
     flush()
   }
 
+  /// Sends each of `parts` as a TLS record of its own, all in one go.
+  func send(records parts: [[UInt8]]) {
+    for part in parts { _ = part.withUnsafeBytes { session?.write($0) } }
+    flush()
+  }
+
   /// What comes next; `nil` at the end of the stream.
   func receive() -> [UInt8]? {
     guard let session else { return receiveRaw() }
@@ -90,7 +98,9 @@ final class TLSPeer {
         defer { session.clearInput() }
         while true {
           switch scratch.withUnsafeMutableBytes({ session.read(into: $0) }) {
-          case .bytes(let count): plain += scratch[..<count]
+          case .bytes(let count):
+            plain += scratch[..<count]
+            recordsReceived += 1
           case .needsInput: return false
           case .closed, .failed: return true
           }

@@ -81,7 +81,7 @@ struct AuthenticationTests {
   @Test func bindingThatCannotBeDoneIsRefused() throws {
     var unbound = login()
     #expect { try unbound.handle(type: r, body: request(10, Array("SCRAM-SHA-256-PLUS\0\0".utf8))) } throws: {
-      ($0 as? AuthenticationFailure)?.wireError.message.contains("insists on channel binding") == true
+      ($0 as? AuthenticationFailure)?.wireError(user: "u").message.contains("insists on channel binding") == true
     }
     // Nothing to bind to, but the database does not insist: 'n' says that we could not have.
     var free = login()
@@ -141,7 +141,7 @@ struct AuthenticationTests {
       #expect(!bytes(try verified.handle(type: r, body: body)).isEmpty)
       var unverified = login(verified: false)
       #expect { try unverified.handle(type: r, body: body) } throws: {
-        ($0 as? AuthenticationFailure)?.wireError.hint?.contains("tls.mode") == true
+        ($0 as? AuthenticationFailure)?.wireError(user: "u").hint?.contains("tls.mode") == true
       }
     }
     var scram = login(verified: false)

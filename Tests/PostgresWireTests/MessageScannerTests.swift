@@ -17,7 +17,8 @@ private struct SlowScanner {
     while buffer.count >= 5, !isBroken {
       let length = buffer[1...4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
       let limit = small.contains(buffer[0]) ? smallLimit : 0x3fff_fffe
-      guard known.contains(buffer[0]), length >= 4, length <= limit else {
+      let isReady = buffer[0] == UInt8(ascii: "Z")
+      guard known.contains(buffer[0]), length >= 4, length <= limit, !isReady || length == 5 else {
         isBroken = true
         return
       }

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Simulation
 import TestSupport
 import Testing
 
@@ -26,12 +27,6 @@ private enum Seen: Equatable {
   }
 }
 
-private func pair() throws -> (Int32, Int32) {
-  var descriptors: [Int32] = [0, 0]
-  try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &descriptors) == 0)
-  return (descriptors[0], descriptors[1])
-}
-
 extension CompletionBackend {
   fileprivate func close(_ handle: Handle) { close(handle, keeping: nil) }
   fileprivate func poll(timeoutMilliseconds: Int32, deliver: (Handle, Completion) -> Void) {
@@ -40,8 +35,9 @@ extension CompletionBackend {
 }
 
 /// The five rules of `CompletionBackend`, for any back end. A new one joins by one more `@Test` that calls `all`.
-private struct Contract<Backend: CompletionBackend> {
-  let make: () throws -> Backend
+private struct Contract<Backend: CompletionBackend, Kernel: ContractKernel> {
+  let kernel: Kernel
+  let make: (Kernel) throws -> Backend
   private let a = Handle(index: 3, generation: 1)
 
   func all() throws {
@@ -66,17 +62,17 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func receiveIsMultishotUntilPaused() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
-    defer { close(theirs) }
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
+    defer { theirs.close() }
     try backend.register(mine, as: a)
     backend.receive(a)
     for text in ["one", "two"] {
-      #expect(write(theirs, text, text.utf8.count) == 3)
+      #expect(theirs.write(Array(text.utf8)) == 3)
       #expect(poll(backend) == [.received(Array(text.utf8))])
     }
     backend.pause(a)
-    #expect(write(theirs, "three", 5) == 5)
+    #expect(theirs.write(Array("three".utf8)) == 5)
     #expect(poll(backend) == [])
     backend.receive(a)
     #expect(poll(backend) == [.received(Array("three".utf8))])
@@ -84,28 +80,27 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func submittingDeliversNothing() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
-    defer { close(theirs) }
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
+    defer { theirs.close() }
     try backend.register(mine, as: a)
     let bytes = Array("hello".utf8)
     bytes.withUnsafeBytes { buffer in
       backend.send(a, buffer)
-      var read = [UInt8](repeating: 0, count: 8)
-      #expect(recv(theirs, &read, 8, Int32(MSG_DONTWAIT)) == -1)
+      #expect(theirs.read(8) == nil)
       #expect(poll(backend) == [.sent(5)])
-      #expect(recv(theirs, &read, 8, 0) == 5)
+      #expect(theirs.read(8) == bytes)
     }
     backend.close(a)
   }
 
   private func endAndFailure() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
     try backend.register(mine, as: a)
     backend.receive(a)
-    #expect(write(theirs, "last", 4) == 4)
-    close(theirs)
+    #expect(theirs.write(Array("last".utf8)) == 4)
+    theirs.close()
     #expect(poll(backend) == [.received(Array("last".utf8)), .end])
     let bytes: [UInt8] = [1]
     bytes.withUnsafeBytes { buffer in
@@ -116,13 +111,12 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func sendsAreShortWhenTheSocketIsFull() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
-    defer { close(theirs) }
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
+    defer { theirs.close() }
     try backend.register(mine, as: a)
     let total = 4 << 20
     let bytes = [UInt8](repeating: 7, count: total)
-    var drain = [UInt8](repeating: 0, count: 1 << 20)
     var (sent, read, turns) = (0, 0, 0)
     var isSending = true
     bytes.withUnsafeBytes { buffer in
@@ -138,8 +132,7 @@ private struct Contract<Backend: CompletionBackend> {
           isSending = true
           backend.send(a, UnsafeRawBufferPointer(rebasing: buffer[sent...]))
         }
-        let count = recv(theirs, &drain, drain.count, Int32(MSG_DONTWAIT))
-        if count > 0 { read += count }
+        read += theirs.read(1 << 20)?.count ?? 0
       }
     }
     #expect(sent == total)
@@ -148,20 +141,20 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func closedHandlesHearNothing() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
-    let (other, otherTheirs) = try pair()
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
+    let (other, otherTheirs) = try kernel.pair()
     defer {
-      close(theirs)
-      close(otherTheirs)
+      theirs.close()
+      otherTheirs.close()
     }
     let b = Handle(index: 4, generation: 1)
     try backend.register(mine, as: a)
     try backend.register(other, as: b)
     backend.receive(a)
     backend.receive(b)
-    #expect(write(theirs, "x", 1) == 1)
-    #expect(write(otherTheirs, "x", 1) == 1)
+    #expect(theirs.write(Array("x".utf8)) == 1)
+    #expect(otherTheirs.write(Array("x".utf8)) == 1)
     // Both are ready in one batch; whoever is served first closes both.
     var deliveries = 0
     backend.poll(timeoutMilliseconds: 100) { _, _ in
@@ -171,8 +164,8 @@ private struct Contract<Backend: CompletionBackend> {
     }
     #expect(deliveries == 1)
     // The slot lives on under another generation: nothing of the past reaches it.
-    let (fresh, freshTheirs) = try pair()
-    defer { close(freshTheirs) }
+    let (fresh, freshTheirs) = try kernel.pair()
+    defer { freshTheirs.close() }
     try backend.register(fresh, as: Handle(index: 3, generation: 2))
     backend.receive(a)
     #expect(poll(backend) == [])
@@ -180,42 +173,35 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func listenersAcceptMany() throws {
-    let backend = try make()
-    let listener = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
-    let address = try #require(Sockets.localAddress(listener))
+    let backend = try make(kernel)
+    let (listener, address) = try kernel.listen()
     try backend.register(listener, as: a)
     backend.accept(a)
-    var clients: [Int32] = []
-    for _ in 0..<200 {
-      let client = try Sockets.open(AF_INET)
-      _ = address.withSockAddr { Glibc.connect(client, $0, $1) }
-      clients.append(client)
-    }
+    let clients = try (0..<200).map { _ in try kernel.connect(to: address) }
     var accepted = 0
     for _ in 0..<50 where accepted < 200 {
       backend.poll(timeoutMilliseconds: 20) { _, completion in
         guard case .accepted(let descriptor) = completion else { return }
         accepted += 1
-        close(descriptor)
+        backend.sockets.close(descriptor)
       }
     }
     #expect(accepted == 200)
-    for client in clients { close(client) }
+    for client in clients { client.close() }
     backend.close(a)
   }
 
   private func connectTellsRefusal() throws {
-    let backend = try make()
+    let backend = try make(kernel)
     // A port that was free a moment ago: nobody listens there.
-    let probe = try Sockets.listen(on: #require(SocketAddress(ip: "127.0.0.1", port: 0)))
-    let address = try #require(Sockets.localAddress(probe))
-    let live = try Sockets.open(AF_INET)
+    let (probe, address) = try kernel.listen()
+    let live = try backend.sockets.open(AF_INET)
     try backend.register(live, as: a)
     backend.connect(a, to: address)
     #expect(poll(backend) == [.connected(0)])
     backend.close(a)
-    close(probe)
-    let dead = try Sockets.open(AF_INET)
+    backend.sockets.close(probe)
+    let dead = try backend.sockets.open(AF_INET)
     let b = Handle(index: 5, generation: 1)
     try backend.register(dead, as: b)
     backend.connect(b, to: address)
@@ -224,9 +210,9 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func whatArrivesAroundAPauseIsKeptInOrder() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
-    defer { close(theirs) }
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
+    defer { theirs.close() }
     try backend.register(mine, as: a)
     backend.receive(a)
     var random = SeededGenerator(seed: 4)
@@ -234,7 +220,7 @@ private struct Contract<Backend: CompletionBackend> {
     var isPaused = false
     for _ in 0..<2_000 {
       let bytes = (0..<Int.random(in: 1...300, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
-      #expect(write(theirs, bytes, bytes.count) == bytes.count)
+      #expect(theirs.write(bytes) == bytes.count)
       written += bytes
       if Int.random(in: 0..<3, using: &random) == 0 {
         isPaused.toggle()
@@ -273,14 +259,14 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func theEndOfAPausedStreamIsToldLater() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
     try backend.register(mine, as: a)
     backend.receive(a)
     #expect(poll(backend) == [])
     backend.pause(a)
-    #expect(write(theirs, "end", 3) == 3)
-    close(theirs)
+    #expect(theirs.write(Array("end".utf8)) == 3)
+    theirs.close()
     #expect(poll(backend) == [])
     backend.receive(a)
     #expect(poll(backend) == [.received(Array("end".utf8)), .end])
@@ -288,9 +274,9 @@ private struct Contract<Backend: CompletionBackend> {
   }
 
   private func buffersOfClosedSendsAreKept() throws {
-    let backend = try make()
-    let (mine, theirs) = try pair()
-    defer { close(theirs) }
+    let backend = try make(kernel)
+    let (mine, theirs) = try kernel.pair()
+    defer { theirs.close() }
     try backend.register(mine, as: a)
     var isGone = false
     do {
@@ -302,31 +288,29 @@ private struct Contract<Backend: CompletionBackend> {
     }
     #expect(poll(backend) == [])
     #expect(isGone)
-    var bytes = [UInt8](repeating: 0, count: 1 << 20)
-    var count = 0
-    repeat {
-      count = recv(theirs, &bytes, bytes.count, Int32(MSG_DONTWAIT))
-      if count > 0 { #expect(bytes.prefix(count).allSatisfy { $0 == 7 }) }
-    } while count > 0
+    var bytes = theirs.read(1 << 20)
+    while let part = bytes, !part.isEmpty {
+      #expect(part.allSatisfy { $0 == 7 })
+      bytes = theirs.read(1 << 20)
+    }
     // The descriptor is closed: the stream ends.
-    #expect(count == 0)
+    #expect(bytes == [])
   }
 
   private func theLastTurnLetsGoOfDescriptors() throws {
-    let (mine, theirs) = try pair()
-    defer { close(theirs) }
+    let (mine, theirs) = try kernel.pair()
+    defer { theirs.close() }
     do {
-      let backend = try make()
+      let backend = try make(kernel)
       try backend.register(mine, as: a)
       backend.receive(a)
       #expect(poll(backend) == [])
     }
-    var byte: UInt8 = 0
-    #expect(recv(theirs, &byte, 1, Int32(MSG_DONTWAIT)) == 0)
+    #expect(theirs.read(1) == [])
   }
 
   private func wakeEndsPoll() throws {
-    let backend = try make()
+    let backend = try make(kernel)
     let waker = backend.waker
     Thread { waker.wake() }.start()
     // Without the wake-up this would wait for ever.
@@ -354,10 +338,22 @@ private final class BufferOwner {
 }
 
 struct BackendContractTests {
-  @Test func ioUring() throws { try Contract { try UringBackend() }.all() }
+  @Test func ioUring() throws { try Contract(kernel: RealKernel()) { _ in try UringBackend() }.all() }
   @Test func ioUringWithFewTinyBuffers() throws {
-    try Contract { try UringBackend(receiveBufferSize: 64, receiveBuffers: 2) }.all()
+    try Contract(kernel: RealKernel()) { _ in
+      try UringBackend(receiveBufferSize: 64, receiveBuffers: 2, bulkBufferSize: 256, bulkBuffers: 2)
+    }.all()
   }
-  @Test func epoll() throws { try Contract { try EpollBackend() }.all() }
-  @Test func epollWithATinyReceiveBuffer() throws { try Contract { try EpollBackend(receiveBufferSize: 64) }.all() }
+  @Test func epoll() throws { try Contract(kernel: RealKernel()) { _ in try EpollBackend() }.all() }
+  @Test func epollWithATinyReceiveBuffer() throws {
+    try Contract(kernel: RealKernel()) { _ in try EpollBackend(receiveBufferSize: 64) }.all()
+  }
+  @Test func simulated() throws {
+    try Contract(kernel: SimulatedKernel(.calm)) { try SimulatedBackend($0.network, host: 0) }.all()
+  }
+  @Test func simulatedReadingOnAfterClose() throws {
+    var temper = Temper.calm
+    temper.readAfterClose = 1000
+    try Contract(kernel: SimulatedKernel(temper)) { try SimulatedBackend($0.network, host: 0) }.all()
+  }
 }

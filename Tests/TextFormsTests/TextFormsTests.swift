@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 import TextForms
 
@@ -37,4 +38,23 @@ struct HostPortTests {
     #expect(HostPort("::1", defaultPort: 3080) == nil)
     #expect(HostPort("example.com:", defaultPort: 3080) == nil)
   }
+}
+
+struct ShellWordTests {
+  @Test(arguments: [
+    "a", "arn:aws:iam::1:role/a+b=c,d.e@f_g-h", "50%", "", "a b", "it's", "''", "$(x)", "a\nb", "é", "*", "~",
+  ])
+  func theShellReadsItBack(text: String) throws {
+    let shell = Process()
+    shell.executableURL = URL(fileURLWithPath: "/bin/sh")
+    shell.arguments = ["-c", "printf %s \(ShellWord.quoted(text))"]
+    let output = Pipe()
+    shell.standardOutput = output
+    try shell.run()
+    let read = output.fileHandleForReading.readDataToEndOfFile()
+    shell.waitUntilExit()
+    #expect(String(decoding: read, as: UTF8.self) == text)
+  }
+
+  @Test func whatNeedsNoQuotesHasNone() { #expect(ShellWord.quoted("us-east-1") == "us-east-1") }
 }

@@ -152,10 +152,12 @@ public struct AWSCaller: Sendable {
       .recordNanoseconds(Int64((ContinuousClock.now - began) / .nanoseconds(1)))
   }
 
+  private static let maximumItems = 10_000
+
   /// All items of a listing that comes in pages.
   ///
   /// - Parameter page: gives the page that begins at a marker (`nil`: the first) and the next marker, `nil` at the end.
-  /// - Throws: `AWSError` with code `InvalidResponse` for a listing that has no end.
+  /// - Throws: `AWSError` with code `InvalidResponse` for a listing that has no end, or more items than anybody has.
   public static func allPages<Item>(
     _ page: (_ marker: String?) async throws -> (items: [Item], next: String?)
   ) async throws -> [Item] {
@@ -164,6 +166,9 @@ public struct AWSCaller: Sendable {
     for _ in 0..<1000 {
       let result = try await page(marker)
       items += result.items
+      guard items.count <= maximumItems else {
+        throw AWSError("InvalidResponse", "a listing has more than \(maximumItems) entries")
+      }
       guard let next = result.next, !next.isEmpty else { return items }
       guard next != marker else { break }
       marker = next

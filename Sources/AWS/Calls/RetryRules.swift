@@ -11,7 +11,8 @@ enum RetryRules {
     "EC2ThrottledException",
   ]
   private static let transient: Set<String> = [
-    "RequestTimeout", "RequestTimeoutException", "Timeout", "InternalError", "InternalFailure", "ServiceUnavailable",
+    "RequestTimeout", "RequestTimeoutException", "Timeout", "Unreachable", "InternalError", "InternalFailure",
+    "ServiceUnavailable",
     // STS could not reach the provider of a web identity.
     "IDPCommunicationError",
   ]

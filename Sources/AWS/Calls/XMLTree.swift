@@ -28,12 +28,14 @@ public final class XMLTree: @unchecked Sendable {
   ///
   /// - Throws: `AWSError` with code `InvalidResponse`.
   static func read(_ body: [UInt8]) throws -> XMLTree {
-    // AWS sends no document type; one could define entities that grow without bound.
-    guard !String(decoding: body, as: UTF8.self).uppercased().contains("<!DOCTYPE") else {
-      throw AWSError("InvalidResponse", "the XML answer has a document type, which is refused")
+    let text = try plainText(body)
+    // AWS sends neither. A document type could define entities that grow without bound; on an instruction without
+    // content Foundation's parser traps.
+    guard !text.uppercased().contains("<!DOCTYPE"), !text.utf8.contains("<?".utf8) else {
+      throw AWSError("InvalidResponse", "the XML answer has a document type or an instruction, which are refused")
     }
     let builder = Builder()
-    let parser = XMLParser(data: Data(body))
+    let parser = XMLParser(data: Data(text.utf8))
     parser.shouldProcessNamespaces = true
     parser.shouldResolveExternalEntities = false
     parser.delegate = builder
@@ -41,6 +43,20 @@ public final class XMLTree: @unchecked Sendable {
       throw AWSError("InvalidResponse", "the answer is not well-formed XML")
     }
     return root
+  }
+
+  /// The document without its XML declaration, so that it is UTF-8 whatever that says: Foundation's parser traps on names
+  /// that are not, and a document type could hide in another encoding.
+  private static func plainText(_ body: [UInt8]) throws -> String {
+    var document = body[...]
+    if document.starts(with: [0xef, 0xbb, 0xbf]) { document = document.dropFirst(3) }
+    if document.starts(with: "<?xml".utf8), let end = document.firstIndex(of: UInt8(ascii: ">")) {
+      document = document[(end + 1)...]
+    }
+    guard let text = String(validating: document, as: UTF8.self), !document.contains(0) else {
+      throw AWSError("InvalidResponse", "the answer is not XML in UTF-8")
+    }
+    return text
   }
 
   private final class Builder: NSObject, XMLParserDelegate {

@@ -16,13 +16,18 @@ public struct RedshiftClient: Sendable {
   /// A cluster, as far as it matters here.
   public struct Cluster: Sendable {
     public let identifier: String
+    /// Of its namespace: says which account it is of.
+    public let namespaceARN: String?
     /// `available` when it can be connected to.
     public let status: String
+    /// `Available`, `Maintenance`, `Modifying`, `Unavailable` or `Failed`.
+    public let availability: String?
     /// `nil` until it has one.
     public let address: String?
     public let port: Int?
     public let databaseName: String?
     public let customDomainName: String?
+    public let vpcID: String?
     public let tags: [String: String]
   }
 
@@ -43,22 +48,28 @@ public struct RedshiftClient: Sendable {
       on: "dbname:\(cluster)/\(database)")
   }
 
+  /// The least that AWS takes: a cluster with all its tags has some 20 KB of XML.
+  private static let pageSize = "20"
+
   /// DescribeClusters: all of them, or the one of that name.
   public func clusters(_ identifier: String? = nil) async throws -> [Cluster] {
     try await AWSCaller.allPages { marker in
       let answer = try await call(
         "DescribeClusters",
-        (identifier.map { [("ClusterIdentifier", $0)] } ?? []) + (marker.map { [("Marker", $0)] } ?? []), on: "*")
+        (identifier.map { [("ClusterIdentifier", $0)] } ?? [("MaxRecords", Self.pageSize)])
+          + (marker.map { [("Marker", $0)] } ?? []), on: "*")
       return (answer.list("Clusters").compactMap(Self.cluster), answer.value("Marker"))
     }
   }
 
-  private static func cluster(_ element: XMLTree) -> Cluster? {
+  static func cluster(_ element: XMLTree) -> Cluster? {
     guard let identifier = element.value("ClusterIdentifier") else { return nil }
     return Cluster(
-      identifier: identifier, status: element.value("ClusterStatus") ?? "",
+      identifier: identifier, namespaceARN: element.value("ClusterNamespaceArn"),
+      status: element.value("ClusterStatus") ?? "", availability: element.value("ClusterAvailabilityStatus"),
       address: element.value("Endpoint", "Address"), port: element.value("Endpoint", "Port").flatMap { Int($0) },
       databaseName: element.value("DBName"), customDomainName: element.value("CustomDomainName"),
+      vpcID: element.value("VpcId"),
       tags: AWSTag.pairs(
         element.list("Tags").map { AWSTag(key: $0.value("Key") ?? "", value: $0.value("Value") ?? "") }))
   }

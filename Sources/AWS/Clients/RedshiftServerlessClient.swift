@@ -29,6 +29,12 @@ public struct RedshiftServerlessClient: Sendable {
   public struct Endpoint: Decodable, Sendable {
     public let address: String?
     public let port: Int?
+    public let vpcEndpoints: [VPCEndpoint]?
+  }
+
+  /// How it is reached within a VPC.
+  public struct VPCEndpoint: Decodable, Sendable {
+    public let vpcId: String?
   }
 
   /// An endpoint of a workgroup in another VPC.
@@ -39,6 +45,7 @@ public struct RedshiftServerlessClient: Sendable {
     public let workgroupName: String
     public let address: String?
     public let port: Int?
+    public let vpcEndpoint: VPCEndpoint?
   }
 
   /// GetCredentials: a temporary login at a database of a workgroup, for the caller itself.

@@ -77,7 +77,7 @@ public struct STSClient: Sendable {
       + "permissions (and its boundary) must allow sts:AssumeRole on it."
   }
 
-  private static func credentials(_ answer: XMLTree) throws -> AWSCredentials {
+  static func credentials(_ answer: XMLTree) throws -> AWSCredentials {
     guard let found = answer["Credentials"], let key = found.value("AccessKeyId"),
       let secret = found.value("SecretAccessKey"), let token = found.value("SessionToken"),
       let end = found.value("Expiration").flatMap(AWSTimestamp.date)

@@ -23,7 +23,7 @@ public struct CredentialChain: Sendable {
       do {
         return try await withTimeLimit(max(0, deadline - environment.uptime())) { try await source.find() }
       } catch let error as NotConfigured {
-        attempts.append(CredentialsError.Attempt(source: source.name, reason: error.reason))
+        attempts.append(CredentialsError.Attempt(source: source.name, reason: error.reason, isSilent: error.isSilent))
       } catch {
         let failure =
           error as? AWSError

@@ -38,8 +38,13 @@ public struct CredentialReport: Sendable, Equatable {
 /// A source is not set up here.
 struct NotConfigured: Error {
   let reason: String
+  /// It was asked and did not answer in time.
+  let isSilent: Bool
 
-  init(_ reason: String) { self.reason = reason }
+  init(_ reason: String, isSilent: Bool = false) {
+    self.reason = reason
+    self.isSilent = isSilent
+  }
 }
 
 /// This host has no AWS credentials of its own that can be used. Never holds a secret.
@@ -48,6 +53,8 @@ public struct CredentialsError: Error, Sendable, Equatable, CustomStringConverti
   public struct Attempt: Sendable, Equatable {
     public let source: String
     public let reason: String
+    /// It did not answer in time: for the instance's metadata that may be the hop limit.
+    public var isSilent = false
   }
 
   /// In the order in which they were asked; the last is the one that failed, if one did.
@@ -56,15 +63,25 @@ public struct CredentialsError: Error, Sendable, Equatable, CustomStringConverti
   public let failure: AWSError?
 
   public var description: String {
-    guard let failure, let source = attempts.last?.source else {
+    guard let failure else {
       let reasons = attempts.map { "\($0.source): \($0.reason)" }.joined(separator: "; ")
-      return "NoCredentialProviders: no valid providers in chain (\(reasons))"
+      return "\(summary) (\(reasons))"
     }
-    return "\(source) gives no credentials: \(failure)"
+    return "\(attempts.last?.source ?? "") gives no credentials: \(failure)"
+  }
+
+  /// The same without what it tells of this host: its files, its variables.
+  public var summary: String {
+    guard let failure else { return "NoCredentialProviders: no valid providers in chain" }
+    return "\(failure.code): \(attempts.last?.source ?? "") gives no credentials"
   }
 
   public var mend: String? {
     guard failure == nil else { return failure?.mend }
+    let hopLimit =
+      attempts.contains(where: \.isSilent)
+      ? " In a container on EC2 raise the instance's HttpPutResponseHopLimit to 2." : ""
     return "Give this host an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+      + hopLimit
   }
 }

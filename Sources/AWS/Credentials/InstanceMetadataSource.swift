@@ -43,8 +43,10 @@ struct InstanceMetadataSource: CredentialSource {
     } catch let error as AWSError where error.code == "Timeout" {
       // In a container the answer to the PUT dies at the first hop if the limit is 1.
       throw NotConfigured(
-        "not reachable (outside EC2 that is normal; in a container on EC2 raise the instance's HttpPutResponseHopLimit to 2)"
-      )
+        "no answer in time (outside EC2 that is normal; in a container on EC2 raise the instance's HttpPutResponseHopLimit "
+          + "to 2)", isSilent: true)
+    } catch let error as AWSError where error.isUnreachable {
+      throw NotConfigured("not reachable, as is normal outside EC2: \(error.message)")
     }
   }
 
@@ -97,7 +99,7 @@ extension HTTPTransport {
       do {
         let answer = try await send(request, timeout: timeout)
         guard answer.status >= 500, attempt < attempts else { return answer }
-      } catch let error as AWSError where error.code == "Timeout" && attempt < attempts {
+      } catch let error as AWSError where (error.code == "Timeout" || error.isUnreachable) && attempt < attempts {
         // The next try may find it.
       }
       attempt += 1

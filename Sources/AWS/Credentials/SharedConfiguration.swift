@@ -76,7 +76,7 @@ struct SharedConfiguration: Sendable {
 }
 
 /// `[name]` and the settings below it.
-private struct Section {
+struct Section {
   let name: String
   var settings: [String: String] = [:]
 

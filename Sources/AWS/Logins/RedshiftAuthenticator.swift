@@ -34,14 +34,21 @@ public final class RedshiftAuthenticator: Sendable {
   ///   - userName: the person, for AWS's own records.
   ///   - rejected: a password that the database has refused; it is forgotten if it is the one kept.
   /// - Returns: `isCached`: it may have been refused before, or be so by now.
-  /// - Throws: `AWSError` or `CredentialsError`.
+  /// - Throws: `LoginFailure`.
   public func credentials(
     for login: DatabaseLogin, userName: String, rejected: Secret? = nil
   ) async throws -> (credentials: DatabaseCredentials, isCached: Bool) {
     let key = Key(login: login, sessionName: SessionName.make(userName))
     do {
       let make: ExpiringCache<Key, DatabaseCredentials>.Make = { [environment, roles] in
-        let made = try await Self.make(key, environment, roles)
+        let path = key.login.path(sessionName: key.sessionName)
+        let made = try await roles.using(path) { caller, credentials in
+          do {
+            return try await key.login.password(caller, credentials)
+          } catch let error as AWSError {
+            throw LoginFailure.password(error)
+          }
+        }
         return .init(
           made, Validity(until: made.expiration, from: environment.clock.now, suggested: made.nextRefresh))
       }
@@ -57,26 +64,5 @@ public final class RedshiftAuthenticator: Sendable {
 
   private static func counter(_ result: String) -> Counter {
     Counter(label: "sallyport_credential_cache_total", dimensions: [("result", result)])
-  }
-
-  private static func make(
-    _ key: Key, _ environment: AWSEnvironment, _ roles: RoleSessions
-  ) async throws -> DatabaseCredentials {
-    let path = key.login.path(sessionName: key.sessionName)
-    do {
-      return try await logIn(key.login, path, environment, roles)
-    } catch let error as AWSError where error.meansStaleCredentials {
-      await roles.forget(path)
-      return try await logIn(key.login, path, environment, roles)
-    }
-  }
-
-  private static func logIn(
-    _ login: DatabaseLogin, _ path: RoleSessions.Path?, _ environment: AWSEnvironment, _ roles: RoleSessions
-  ) async throws -> DatabaseCredentials {
-    // Their search has a limit of its own: the calls' budget begins after it.
-    let caller = AWSCaller(environment: environment)
-    let credentials = try await roles.credentials(path, caller)
-    return try await login.password(caller, credentials)
   }
 }

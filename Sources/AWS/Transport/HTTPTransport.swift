@@ -32,6 +32,6 @@ public struct HTTPAnswer: Sendable {
 /// Sends requests: over the network, or scripted in tests.
 public protocol HTTPTransport: Sendable {
   /// - Parameter timeout: seconds until the whole answer is there, body included.
-  /// - Throws: `AWSError` with code `Timeout`, `InvalidResponse` or `InvalidParameter`.
+  /// - Throws: `AWSError` with code `Timeout`, `Unreachable`, `InvalidResponse` or `InvalidParameter`.
   func send(_ request: AWSRequest, timeout: TimeInterval) async throws -> HTTPAnswer
 }

@@ -42,6 +42,8 @@ public final class NetworkTransport: HTTPTransport {
       if let known = clients[proxy] { return known }
       var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
       configuration.timeout.connect = .seconds(3)
+      // Each caller has retry rules of its own, which have to hear that a connection was refused.
+      configuration.connectionPool.retryConnectionEstablishment = false
       configuration.proxy = proxy.map { proxy in
         .server(
           host: proxy.host, port: proxy.port,
@@ -86,11 +88,12 @@ public final class NetworkTransport: HTTPTransport {
     } catch is NIOTooManyBytesError {
       throw AWSError("InvalidResponse", "the answer of \(host) is larger than 1 MiB")
     } catch let error as HTTPClientError {
-      throw AWSError("Timeout", "no answer from \(host): \(error.shortDescription)")
+      let isTimeout = [.connectTimeout, .deadlineExceeded, .readTimeout].contains(error)
+      throw AWSError(isTimeout ? "Timeout" : "Unreachable", "no answer from \(host): \(error.shortDescription)")
     } catch let error as AWSError {
       throw error
     } catch {
-      throw AWSError("Timeout", "cannot reach \(host): \(error)", mend: "Check the network and AWS_ENDPOINT_URL.")
+      throw AWSError("Unreachable", "cannot reach \(host): \(error)", mend: "Check the network and AWS_ENDPOINT_URL.")
     }
   }
 }

@@ -10,4 +10,5 @@
 #include "platform_tls_pipe.h"
 #include "platform_process.h"
 #include "platform_spawn.h"
+#include "platform_thread.h"
 #endif

@@ -117,13 +117,14 @@ public struct DatabaseResource: ClusterResource, Equatable {
 
     public init(
       region: String? = nil, accountID: String? = nil, assumeRoleARN: String? = nil, externalID: String? = nil,
-      redshiftServerless: RedshiftServerless? = nil
+      redshiftServerless: RedshiftServerless? = nil, redshift: Redshift? = nil
     ) {
       self.region = region
       self.accountID = accountID
       self.assumeRoleARN = assumeRoleARN
       self.externalID = externalID
       self.redshiftServerless = redshiftServerless
+      self.redshift = redshift
     }
 
     public init(from decoder: any Decoder) throws {
@@ -149,6 +150,8 @@ public struct DatabaseResource: ClusterResource, Equatable {
     public var clusterID: String?
 
     enum CodingKeys: String, CodingKey { case clusterID = "cluster_id" }
+
+    public init(clusterID: String? = nil) { self.clusterID = clusterID }
 
     public init(from decoder: any Decoder) throws {
       try RoleKeys(enforced: ["cluster_id"]).check(decoder)

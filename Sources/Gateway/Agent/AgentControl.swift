@@ -26,13 +26,13 @@ final class AgentControl: TLSChannel {
     let channel = AgentControl(link: link, worker: worker, addresses: addresses)
     // The first address that resolves is the one to try; the next attempt begins with the next one.
     let address = addresses[link.attempts % addresses.count]
-    guard let descriptor = try? Sockets.open(address.family),
+    guard let descriptor = try? worker.reactor.sockets.open(address.family),
       (try? worker.reactor.add(channel, descriptor: descriptor)) != nil
     else {
       link.lost("no socket")
       return nil
     }
-    guard (try? Sockets.tuneForSession(descriptor)) != nil else {
+    guard (try? worker.reactor.sockets.tuneForSession(descriptor)) != nil else {
       channel.close()
       return nil
     }

@@ -1,4 +1,3 @@
-import Dispatch
 import Reactor
 import TunnelWire
 
@@ -61,11 +60,10 @@ final class AgentLink {
     guard isWanted, !worker.isDraining else { return forget() }
     let ceiling = min(Self.longestPause, Self.shortestPause * Double(1 << min(attempts, 10)))
     attempts += 1
-    // Half of the pause is chance: agents that lost the same proxy come back one by one.
-    let pause = Double.random(in: ceiling / 2...ceiling)
-    worker.gateway.warn("not connected to proxy \(proxy): \(reason); next attempt in \(Int(pause * 1000)) ms")
+    worker.gateway.warn("not connected to proxy \(proxy): \(reason); next attempt in \(ceiling) s at most")
     let mailbox = worker.reactor.mailbox
-    DispatchQueue.global().asyncAfter(deadline: .now() + pause) {
+    // Half of the pause is chance: agents that lost the same proxy come back one by one.
+    worker.gateway.pool.run(after: ceiling / 2...ceiling) {
       mailbox.post(evenIfFull: true) { reactor in Worker.of(reactor)?.agentLinks[proxy]?.dial() }
     }
   }
@@ -73,7 +71,10 @@ final class AgentLink {
   private func forget() { worker.agentLinks[settings.proxy] = nil }
 
   /// Tells the proxy at once that no more sessions are taken here.
-  func drain() { control?.announce() }
+  func drain() { announce() }
+
+  /// Tells the proxy what is served and how busy this agent is.
+  func announce() { control?.announce() }
 
   // MARK: Orders
 
@@ -106,10 +107,17 @@ final class AgentLink {
 }
 
 extension RunningGateway {
+  /// Tells the proxies at once what is served now; they would hear it with the next heartbeat.
+  public func announceDatabases() {
+    mailboxes.first?.post(evenIfFull: true) { reactor in
+      for link in Worker.of(reactor)?.agentLinks.values.map({ $0 }) ?? [] { link.announce() }
+    }
+  }
+
   /// Digs tunnels to these proxies from now on. A tunnel to another one goes on until it breaks.
   public func connect(to proxies: [AgentSettings]) {
-    guard let first = threads.first else { return }
-    first.mailbox.post(evenIfFull: true) { reactor in
+    guard let first = mailboxes.first else { return }
+    first.post(evenIfFull: true) { reactor in
       guard let worker = Worker.of(reactor), !worker.isDraining else { return }
       let names = Set(proxies.map(\.proxy))
       for link in worker.agentLinks.values { link.isWanted = names.contains(link.settings.proxy) }

@@ -24,9 +24,9 @@ final class TunnelledClient: ClientLeg {
   /// Starts dialling; `false` if the socket cannot be made.
   static func dial(_ address: SocketAddress, _ settings: AgentSettings, pool: AgentPool, worker: Worker) -> Bool {
     let channel = TunnelledClient(settings: settings, pool: pool, worker: worker)
-    guard let descriptor = try? Sockets.open(address.family),
+    guard let descriptor = try? worker.reactor.sockets.open(address.family),
       (try? worker.reactor.add(channel, descriptor: descriptor)) != nil,
-      (try? Sockets.tuneForSession(descriptor)) != nil
+      (try? worker.reactor.sockets.tuneForSession(descriptor)) != nil
     else {
       channel.stage = .taken
       channel.close()

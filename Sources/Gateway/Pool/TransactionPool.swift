@@ -90,7 +90,7 @@ final class TransactionPool {
 
   private func connect(_ outcome: Result<ServerLogin, WireError>, isRetry: Bool) {
     switch outcome {
-    case .failure(let error): failed(error)
+    case .failure(let error): failed(error, at: nil)
     case .success(let login):
       ServerChannel.dial(
         login, startup: key.startup, owner: PoolDial(self, login, isRetry: isRetry), worker: worker,
@@ -98,17 +98,17 @@ final class TransactionPool {
     }
   }
 
-  fileprivate func failed(_ error: WireError, _ dial: PoolDial) {
-    guard !dial.isRetry, let login = dial.rejected else { return failed(error) }
+  fileprivate func failed(_ error: WireError, at link: LoginLink?, _ dial: PoolDial) {
+    guard !dial.isRetry, let login = dial.rejected else { return failed(error, at: link) }
     self.dial(rejected: login)
   }
 
   /// Whoever has waited longest hears of it; the next one's try is its own.
-  private func failed(_ error: WireError) {
+  private func failed(_ error: WireError, at link: LoginLink?) {
     open -= 1
     dialling -= 1
     worker.pools.count(-1, in: plan.database)
-    if !waiting.isEmpty { waiting.removeFirst().refused(error) }
+    if !waiting.isEmpty { waiting.removeFirst().refused(error, at: link) }
     worker.pools.roomMade(in: plan.database)
     retireIfUnused()
   }
@@ -155,9 +155,9 @@ final class PoolDial: ServerOwner {
 
   func attach(_ server: ServerLeg) {}
 
-  func serverFailed(_ error: WireError, rejectedPassword: Bool) {
+  func serverFailed(_ error: WireError, rejectedPassword: Bool, at link: LoginLink?) {
     if rejectedPassword, login.isPasswordCached { rejected = login }
-    pool.failed(error, self)
+    pool.failed(error, at: link, self)
   }
 
   func serverLoggedIn(_ server: ServerChannel) { pool.loggedIn(server) }

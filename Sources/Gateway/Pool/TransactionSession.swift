@@ -97,9 +97,9 @@ final class TransactionSession: ServerTaker {
   }
 
   /// There will be no connection.
-  func refused(_ error: WireError) {
+  func refused(_ error: WireError, at link: LoginLink? = nil) {
     stopWaiting()
-    client.poolFailed(error)
+    client.poolFailed(error, at: link)
   }
 
   private func stopWaiting() {

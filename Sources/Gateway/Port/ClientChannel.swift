@@ -18,10 +18,7 @@ final class ClientChannel: ClientLeg {
 
   private var stage = Stage.greeting
   private var ticket: Admission.Ticket
-  /// Bytes of an incomplete startup packet, at most `StartupPacket.maximumLength`.
-  private var pending: [UInt8] = []
-  private var hasAskedForGSS = false
-  private var hasAskedForTLS = false
+  private var opening = ClientOpening()
   private var countsAsLogin = true
   private var startupDeadline: Reactor.Timer?
   private var upstream: HTTPLeg?
@@ -52,58 +49,21 @@ final class ClientChannel: ClientLeg {
   }
 
   private func readStartup(_ bytes: UnsafeRawBufferPointer) {
-    if stage == .greeting, pending.isEmpty, bytes.first == Self.tlsHandshakeRecord, !hasAskedForTLS {
-      return secureAsServer(worker.settings.directTLS, requiresALPN: true, first: bytes)
-    }
-    guard pending.count + bytes.count <= StartupPacket.maximumLength else { return reject() }
-    pending.append(contentsOf: bytes)
-    do {
-      guard let (request, consumed) = try StartupPacket.parse(pending) else { return }
-      // Nothing may stand behind a first packet: before TLS it could only be an attacker's, after it a client that
-      // does not wait for its answer.
-      guard consumed == pending.count else {
-        throw WireError(.protocolViolation, "received data after the startup packet")
-      }
-      pending = []
-      try answer(request)
-    } catch let error as WireError {
-      stage == .startup ? refuse(error) : reject()
-    } catch {
-      reject()
-    }
-  }
-
-  /// First byte of a TLS record that holds a ClientHello (RFC 8446 section 5.1).
-  private static let tlsHandshakeRecord: UInt8 = 0x16
-
-  private func answer(_ request: StartupRequest) throws {
-    switch request {
-    case .ssl:
-      guard stage == .greeting, !hasAskedForTLS else {
-        throw WireError(.protocolViolation, "TLS was asked for twice")
-      }
-      hasAskedForTLS = true
+    switch opening.take(bytes) {
+    case .wait: break
+    case .directTLS: secureAsServer(worker.settings.directTLS, requiresALPN: true, first: bytes)
+    case .acceptTLS:
       write([UInt8(ascii: "S")])
       secureAsServer(worker.settings.postgresTLS, requiresALPN: false, first: nil)
-    case .gssEncryption:
-      guard stage == .greeting, !hasAskedForGSS else {
-        throw WireError(.protocolViolation, "GSS encryption is not offered")
-      }
-      hasAskedForGSS = true
-      write([UInt8(ascii: "N")])
+    case .declineGSS: write([UInt8(ascii: "N")])
     case .cancel(let processID, let secret):
       cancel(processID: processID, secret: secret)
       // Whatever came of it, the answer is the same: the end of the connection, over TLS with its close_notify.
       endSession("cancel request")
-    case .startup(let parameters):
-      guard stage == .startup else {
-        refuse(
-          WireError(
-            .invalidAuthorization, "TLS is required",
-            hint: "Connect with sslmode=verify-full and the certificate that 'tsh db login' stored."))
-        return
-      }
-      try login(parameters)
+    case .login(let parameters):
+      do throws(WireError) { try login(parameters) } catch { refuse(error) }
+    case .refuse(let error): refuse(error)
+    case .reject: reject()
     }
   }
 
@@ -116,7 +76,9 @@ final class ClientChannel: ClientLeg {
     case TunnelMessage.callerProtocol: stage = .caller
     case TunnelMessage.controlProtocol: handOver { TunnelControl.accept(self, entrance: $0) }
     case TunnelMessage.sessionProtocol: handOver { TunnelChannel.accept(self, entrance: $0) }
-    default: stage = .startup
+    default:
+      stage = .startup
+      opening.isSecured = true
     }
   }
 
@@ -130,7 +92,7 @@ final class ClientChannel: ClientLeg {
 
   // MARK: Login
 
-  private func login(_ parameters: StartupParameters) throws {
+  private func login(_ parameters: StartupParameters) throws(WireError) {
     guard !worker.isDraining else { throw Worker.shutdown }
     if let answer = parameters.negotiation { write(answer) }
     guard let certificate = tls?.peerCertificateDER else {

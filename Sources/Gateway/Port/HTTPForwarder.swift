@@ -53,7 +53,7 @@ final class HTTPForwarder: HTTPLeg {
     var targets = targets
     while let target = targets.popFirst() {
       let channel = HTTPForwarder(client, context, caller, target, targets, early)
-      guard let descriptor = try? Sockets.open(target.address.family),
+      guard let descriptor = try? client.reactor.sockets.open(target.address.family),
         (try? client.reactor.add(channel, descriptor: descriptor)) != nil
       else { continue }
       _ = channel.reactor.startTimer(for: channel, tag: Tag.dial.rawValue, after: dialDeadline)

@@ -13,21 +13,21 @@ final class Listener: Channel {
 
   static func open(_ address: SocketAddress, worker: Worker) throws {
     let listener = Listener(worker: worker)
-    try worker.reactor.add(listener, descriptor: Sockets.listen(on: address))
+    try worker.reactor.add(listener, descriptor: worker.reactor.sockets.listen(on: address))
     worker.reactor.accept(listener)
   }
 
   override func accepted(descriptor: Int32) {
-    guard let address = Sockets.peerAddress(descriptor) else {
+    guard let address = reactor.sockets.peerAddress(descriptor) else {
       // The peer has gone between the kernel's accept and here.
-      Glibc.close(descriptor)
+      reactor.sockets.close(descriptor)
       return
     }
     let ticket: Admission.Ticket
     do throws(Admission.Refusal) {
       ticket = try worker.gateway.admission.admit(address, worker.settings.limits, now: worker.reactor.now)
     } catch {
-      Glibc.close(descriptor)
+      reactor.sockets.close(descriptor)
       worker.counters.turnAway(error)
       return complain(
         "connections are turned away, the last one from \(address.host): the limit '\(error.rawValue)' is reached "
@@ -35,10 +35,10 @@ final class Listener: Channel {
     }
     let client = ClientChannel(worker: worker, address: address.host, ticket: ticket)
     do {
-      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+      if address.family != AF_UNIX { try reactor.sockets.tuneForSession(descriptor) }
     } catch {
       // The peer has gone between accept and here.
-      Glibc.close(descriptor)
+      reactor.sockets.close(descriptor)
       return worker.gateway.admission.release(ticket)
     }
     // On failure `add` has closed the descriptor.

@@ -25,7 +25,7 @@ final class CancelChannel: TLSChannel {
   ) -> Bool {
     let channel = CancelChannel(key, login, address, for: server)
     // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
-    guard let descriptor = try? Sockets.open(address.family),
+    guard let descriptor = try? server.reactor.sockets.open(address.family),
       (try? server.reactor.add(channel, descriptor: descriptor)) != nil
     else { return false }
     _ = channel.reactor.startTimer(for: channel, tag: 1, after: deadline)
@@ -33,7 +33,9 @@ final class CancelChannel: TLSChannel {
     return true
   }
 
-  private init(_ key: LoginCollector.BackendKey, _ login: ServerLogin, _ address: SocketAddress, for server: ServerChannel) {
+  private init(
+    _ key: LoginCollector.BackendKey, _ login: ServerLogin, _ address: SocketAddress, for server: ServerChannel
+  ) {
     let worker = server.worker
     request = Encode.cancelRequest(processID: key.processID, secret: key.secret)
     self.login = login

@@ -203,7 +203,8 @@ class ClientLeg: TLSChannel, ServerOwner {
       if let server, !(scanner.isAtMessageBoundary && leave(server, after: scanner.lastType)) {
         // Nobody will read the answer: a running query is cancelled rather than left to burn.
         if transactions != nil || !server.isIdle(afterRequests: scanner.cycles) { server.cancelQuery() }
-        server.write(Encode.terminate())
+        // Within a message it would become a part of that: the database must not get what the client has not sent.
+        if scanner.isAtMessageBoundary { server.write(Encode.terminate()) }
       }
       endSession("client closed the connection")
     case .opening: openingEnded()

@@ -87,11 +87,13 @@ extension ClientLeg {
   func detach() { server = nil }
 
   /// The database refused or could not be reached.
-  func serverFailed(_ error: WireError, rejectedPassword: Bool) {
+  func serverFailed(_ error: WireError, rejectedPassword: Bool, at link: LoginLink? = nil) {
     guard phase == .login else { return }
     server = nil
+    var error = error
     if let grant {
-      worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
+      if let link { error = error.at(link, session: grant.sessionID) }
+      worker.gateway.report { [error] in $0.sessionStarted(grant.sessionID, failure: error) }
       self.grant = nil
       if rejectedPassword, grant.login.isPasswordCached, var request = asked, request.rejectedPassword == nil {
         request.rejectedPassword = grant.login.password
@@ -114,12 +116,9 @@ extension ClientLeg {
   }
 
   /// The pool has none.
-  func poolFailed(_ error: WireError) {
-    if phase == .login {
-      serverFailed(error, rejectedPassword: false)
-    } else {
-      endSession("no connection to the database", telling: error)
-    }
+  func poolFailed(_ error: WireError, at link: LoginLink?) {
+    guard phase != .login, let grant else { return serverFailed(error, rejectedPassword: false, at: link) }
+    endSession("no connection to the database", telling: link.map { error.at($0, session: grant.sessionID) } ?? error)
   }
 
   private func recordStart() {

@@ -67,13 +67,13 @@ final class ServerChannel: ServerLeg {
         WireError(
           .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
           hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'."),
-        rejectedPassword: false)
+        rejectedPassword: false, at: .connection)
     }
     let server = ServerChannel(login, address, addresses.dropFirst(), startup: startup, owner, worker)
     do {
-      let descriptor = try Sockets.open(address.family)
+      let descriptor = try server.reactor.sockets.open(address.family)
       try worker.reactor.add(server, descriptor: descriptor)
-      if address.family != AF_UNIX { try Sockets.tuneForSession(descriptor) }
+      if address.family != AF_UNIX { try server.reactor.sockets.tuneForSession(descriptor) }
     } catch {
       server.owner = nil
       server.close()
@@ -277,9 +277,14 @@ final class ServerChannel: ServerLeg {
 
   // MARK: Ends
 
-  /// The client's channel says goodbye for both: closing here first would take its last word away.
+  /// The client's channel says goodbye for both: closing here first would take its last word away. So would closing
+  /// while the last word of a client that has gone is still on its way out.
   override func reactorStopping() {
-    if phase == .pooled { pooled?.discard(.shutdown) } else if client == nil, owner == nil { close() }
+    if phase == .pooled {
+      pooled?.discard(.shutdown)
+    } else if client == nil, owner == nil, queuedBytes == 0 {
+      close()
+    }
   }
 
   override func drained() { client?.resumeReceiving() }
@@ -301,7 +306,10 @@ final class ServerChannel: ServerLeg {
       end(saying: WireError(.connectionFailure, "the connection to the database was lost: \(SystemError.text(errno))"))
     case .connecting: tryNext(SystemError.text(errno))
     case .over, .pooled: close()
-    default: fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+    default:
+      fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
+      // Nothing can be sent any more: no lingering.
+      close()
     }
   }
 
@@ -325,7 +333,7 @@ final class ServerChannel: ServerLeg {
   }
 
   func fail(_ error: WireError, rejectedPassword: Bool = false) {
-    if phase == .handshake, isResumingSession, let owner {
+    if phase == .handshake, let owner, giveUpResumption() {
       // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
       phase = .over
       self.owner = nil
@@ -334,10 +342,21 @@ final class ServerChannel: ServerLeg {
       return Self.dial(login, [address] + remaining, startup: startup, owner, worker, pool, earlier: error.message)
     }
     let owner = self.owner
+    let link = self.link
     phase = .over
     self.owner = nil
     finish()
-    owner?.serverFailed(error, rejectedPassword: rejectedPassword)
+    owner?.serverFailed(error, rejectedPassword: rejectedPassword, at: link)
+  }
+
+  /// What a failure in this phase is a failure of; `nil`: none of the database's.
+  private var link: LoginLink? {
+    switch phase {
+    case .connecting: .connection
+    case .tlsAnswer, .handshake: .tls
+    case .authentication, .settling: .authentication
+    case .ready, .relay, .pooled, .over: nil
+    }
   }
 
   private func end(saying error: WireError?) {

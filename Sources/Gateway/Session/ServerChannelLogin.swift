@@ -11,7 +11,7 @@ extension ServerChannel {
         try phase == .authentication ? authenticate(message) : settle(message)
       }
     } catch let failure as AuthenticationFailure {
-      fail(failure.wireError, rejectedPassword: failure.isPasswordRejected)
+      fail(failure.wireError(user: login.user), rejectedPassword: failure.isPasswordRejected)
     } catch let error as WireError {
       fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
     } catch {
@@ -47,7 +47,7 @@ extension ServerChannel {
       perform(step)
       expectAnswer()
     } catch {
-      fail(error.wireError)
+      fail(error.wireError(user: login.user))
     }
   }
 

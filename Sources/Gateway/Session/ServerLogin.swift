@@ -41,7 +41,9 @@ protocol ServerOwner: AnyObject {
   /// The connection was begun (again, when an earlier address did not answer).
   func attach(_ server: ServerLeg)
   /// The database refused or could not be reached.
-  func serverFailed(_ error: WireError, rejectedPassword: Bool)
+  ///
+  /// - Parameter link: which link of the way to it broke, if one did.
+  func serverFailed(_ error: WireError, rejectedPassword: Bool, at link: LoginLink?)
   /// The database let us in; nothing is relayed until `ServerChannel.begin(for:)`.
   func serverLoggedIn(_ server: ServerChannel)
 }

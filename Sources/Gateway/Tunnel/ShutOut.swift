@@ -12,9 +12,9 @@ extension RunningGateway {
   }
 
   private func forEachWorker(_ work: @escaping @Sendable (Worker) -> Void) {
-    for thread in threads {
+    for mailbox in mailboxes {
       // Not to be lost for want of room: nobody would say it again.
-      thread.mailbox.post(evenIfFull: true) { reactor in
+      mailbox.post(evenIfFull: true) { reactor in
         if let worker = Worker.of(reactor) { work(worker) }
       }
     }

@@ -192,7 +192,7 @@ final class TunnelChannel: ServerLeg {
 
   /// As with a database: the client's channel says goodbye for both.
   override func reactorStopping() {
-    if client == nil { close() }
+    if client == nil, queuedBytes == 0 { close() }
   }
 
   override func clientEnded() {

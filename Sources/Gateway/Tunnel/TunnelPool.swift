@@ -123,7 +123,9 @@ final class TunnelPool {
   /// The agent is gone: its idle connections lead nowhere, and who waited for it has to look elsewhere.
   func forget(_ agent: String) {
     closeIdle(of: agent)
-    for handle in opening.removeValue(forKey: agent) ?? [] { (reactor.channel(handle) as? TunnelChannel)?.lost() }
+    for handle in (opening.removeValue(forKey: agent) ?? []).sorted() {
+      (reactor.channel(handle) as? TunnelChannel)?.lost()
+    }
     let stranded = waiting
     waiting = []
     for entry in stranded {

@@ -35,14 +35,15 @@ public final class TunnelRegistry: Sendable {
   /// Whether an agent serves `database` and takes sessions.
   public func isServed(_ database: String) -> Bool { !ranked(for: database).isEmpty }
 
-  /// Enters an agent, that serves nothing yet. Of two control connections of one agent the newest counts.
+  /// Enters an agent. Of two control connections of one agent the newest counts; until it says what it serves, that is
+  /// what it served before, or logins of that moment would be refused.
   ///
   /// - Returns: the one before, which is to be closed: it may be half open, and so may be what came with it.
   func enter(_ agent: String, control: Address) -> Address? {
     agents.withLock { agents in
       let before = agents[agent]
       // Sessions that run are counted down when they end, whichever connection they came with.
-      agents[agent] = Agent(control: control, open: before?.open ?? 0)
+      agents[agent] = Agent(databases: before?.databases ?? [], control: control, open: before?.open ?? 0)
       return before?.control
     }
   }

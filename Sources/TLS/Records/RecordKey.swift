@@ -59,8 +59,8 @@ struct RecordKey: ~Copyable {
   private static func split(_ iv: Secret, _ explicitNonce: UInt64) -> (UInt32, UInt64) {
     iv.withBytes { bytes in
       let head = bytes.loadUnaligned(as: UInt32.self)
-      let isWhole = bytes.count == RecordSuite.nonceCount
-      return (head, isWhole ? UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt64.self)) : explicitNonce)
+      guard bytes.count == RecordSuite.nonceCount else { return (head, explicitNonce) }
+      return (head, UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt64.self)))
     }
   }
 

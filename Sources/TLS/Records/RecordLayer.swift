@@ -162,18 +162,23 @@ struct RecordLayer: ~Copyable {
     if partial == nil {
       guard !input.isEmpty else { return .incomplete }
       if input.count >= RecordSuite.headerCount {
-        guard let count = legalCount(input) else { return .illegal(alert: illegality(input)) }
-        if input.count >= count { return .whole(Self.take(count, from: &input)) }
+        switch header(input) {
+        case .illegal(let alert): return .illegal(alert: alert)
+        case .record(let count) where count <= input.count: return .whole(Self.take(count, from: &input))
+        case .record: break
+        }
       }
       partial = blocks.take()
     }
     guard let block = partial else { return .incomplete }
     keep(RecordSuite.headerCount - partialCount, of: &input, in: block)
     guard partialCount >= RecordSuite.headerCount else { return .incomplete }
-    let held = UnsafeRawBufferPointer(start: block, count: partialCount)
-    guard let count = legalCount(held) else { return .illegal(alert: illegality(held)) }
-    keep(count - partialCount, of: &input, in: block)
-    return partialCount == count ? .whole(UnsafeRawBufferPointer(start: block, count: count)) : .incomplete
+    switch header(UnsafeRawBufferPointer(start: block, count: partialCount)) {
+    case .illegal(let alert): return .illegal(alert: alert)
+    case .record(let count):
+      keep(count - partialCount, of: &input, in: block)
+      return partialCount == count ? .whole(UnsafeRawBufferPointer(start: block, count: count)) : .incomplete
+    }
   }
 
   private mutating func keep(
@@ -195,21 +200,21 @@ struct RecordLayer: ~Copyable {
     (partial, partialCount) = (nil, 0)
   }
 
-  /// Bytes of the record that begins with the header at the start of `bytes`; `nil` if there may be no such record.
-  private func legalCount(_ bytes: UnsafeRawBufferPointer) -> Int? {
-    let body = Int(bytes[3]) << 8 | Int(bytes[4])
-    let count = RecordSuite.headerCount + body
-    let isTLS13 = suite.version == .tls13
-    let type = bytes[0]
-    guard type == ContentType.applicationData || (!isTLS13 && (ContentType.alert...ContentType.handshake) ~= type)
-    else { return nil }
-    return (suite.overhead...(suite.overhead + Self.largestPlaintext)).contains(count) ? count : nil
+  private enum Header {
+    /// Bytes of the whole record.
+    case record(count: Int)
+    case illegal(alert: Int32)
   }
 
-  /// Why `legalCount` is `nil`.
-  private func illegality(_ bytes: UnsafeRawBufferPointer) -> Int32 {
+  /// Reads the header at the start of `bytes`.
+  private func header(_ bytes: UnsafeRawBufferPointer) -> Header {
+    let isControl = (ContentType.alert...ContentType.handshake) ~= bytes[0]
+    // TLS 1.3 hides the type, and its version is written as 1.2's (RFC 8446 section 5.2).
+    let isLegal = bytes[0] == ContentType.applicationData || (isControl && suite.version == .tls12)
+    guard isLegal, bytes[1] == 3, bytes[2] == 3 else { return .illegal(alert: SSL_AD_UNEXPECTED_MESSAGE) }
     let count = RecordSuite.headerCount + (Int(bytes[3]) << 8 | Int(bytes[4]))
-    return count > suite.overhead + Self.largestPlaintext ? SSL_AD_RECORD_OVERFLOW : SSL_AD_UNEXPECTED_MESSAGE
+    if count > suite.overhead + Self.largestPlaintext { return .illegal(alert: SSL_AD_RECORD_OVERFLOW) }
+    return count >= suite.overhead ? .record(count: count) : .illegal(alert: SSL_AD_UNEXPECTED_MESSAGE)
   }
 
   // MARK: Control

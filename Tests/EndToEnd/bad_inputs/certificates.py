@@ -1,0 +1,34 @@
+"""Certificates of every kind, made by openssl in one directory."""
+
+import datetime
+import subprocess
+
+
+class Forge:
+    def __init__(self, directory):
+        self.directory = directory
+
+    def run(self, *arguments):
+        result = subprocess.run(["openssl", *map(str, arguments)], cwd=self.directory, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+    def authority(self, name, subject):
+        """NAME.pem and NAME.key of a CA."""
+        self.run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", subject,
+                 "-keyout", f"{name}.key", "-out", f"{name}.pem")
+
+    def leaf(self, name, ca, extensions, subject="/CN=x", key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), digest="sha256",
+             begins=-1, ends=1):
+        """NAME.crt and NAME.key under CA.pem; `begins` and `ends` in days from now."""
+        self.run("req", "-newkey", *key, "-nodes", "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        (self.directory / f"{name}.ext").write_text("\n".join(extensions) + "\n")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        begin, end = ((now + datetime.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ") for days in (begins, ends))
+        # Only `openssl ca` of this version takes dates.
+        (self.directory / "index.txt").write_text("")
+        (self.directory / "ca.cnf").write_text(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nrand_serial=yes\nnew_certs_dir=.\npolicy=p\nunique_subject=no\n"
+            "[p]\ncommonName=optional\norganizationName=optional\n")
+        self.run("ca", "-batch", "-notext", "-config", "ca.cnf", "-in", f"{name}.csr", "-cert", f"{ca}.pem", "-keyfile", f"{ca}.key",
+                 "-md", digest, "-startdate", begin, "-enddate", end, "-extfile", f"{name}.ext", "-out", f"{name}.crt")
+        return self.directory / f"{name}.crt", self.directory / f"{name}.key"
