@@ -24,17 +24,32 @@ struct DatabaseLogins: Sendable {
   /// The record of what was asked for.
   let event: AuditEvent
 
+  /// What the connections of two sessions have to agree in, so that one session may use the other's.
+  private struct Identity: Hashable {
+    let database: ServedDatabase.Identity
+    /// Records of the database and of AWS say who it was: people share nothing.
+    let person: String
+    let user: String
+    let databaseName: String
+    /// At AWS, and the database user that came of it.
+    var login: DatabaseLogin?
+    var loginUser: String?
+    /// Of a database that lets in by client certificate.
+    var authorityPEMs: [String] = []
+  }
+
   /// A login that is good now, and what it has in common with others that lead to equal connections.
   ///
   /// - Parameter rejected: a password that the database has refused.
   /// - Throws: `AWSError`, `CredentialsError`, `ClientCertificateError` or `WireError`.
-  func login(rejected: Secret?) async throws -> (login: ServerLogin, poolIdentity: [String]) {
-    let person = [identity.username, user, databaseName]
+  func login(rejected: Secret?) async throws -> (login: ServerLogin, identity: PoolIdentity) {
+    var own = Identity(database: database.identity, person: identity.username, user: user, databaseName: databaseName)
     guard let redshift = database.redshift else {
       let entry = try await clientCertificates.entry(for: database, user: user)
       let login = try serverLogin(
         tls: entry.context, user: user, password: nil, isCached: false, validUntil: entry.validUntil)
-      return (login, database.poolIdentity + person + entry.authorityPEMs)
+      own.authorityPEMs = entry.authorityPEMs
+      return (login, PoolIdentity(own))
     }
     let asked = try redshift.login(user: user, database: databaseName, isSpelledOut: isSpelledOut)
     let (credentials, isCached) = try await authenticator.credentials(
@@ -42,7 +57,8 @@ struct DatabaseLogins: Sendable {
     let login = try serverLogin(
       tls: database.tls, user: credentials.user, password: credentials.password, isCached: isCached,
       validUntil: credentials.expiration)
-    return (login, database.poolIdentity + person + [credentials.user, String(describing: asked)])
+    (own.login, own.loginUser) = (asked, credentials.user)
+    return (login, PoolIdentity(own))
   }
 
   private func serverLogin(

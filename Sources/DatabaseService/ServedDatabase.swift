@@ -80,7 +80,17 @@ public struct ServedDatabase: Sendable {
   }
 
   /// What connections to it have in common, as it is configured.
-  var poolIdentity: [String] { [name, uri, serverName, tlsMode.rawValue, caPEM ?? ""] }
+  var identity: Identity {
+    Identity(name: name, uri: uri, serverName: serverName, tlsMode: tlsMode, caPEM: caPEM)
+  }
+
+  struct Identity: Hashable {
+    let name: String
+    let uri: String
+    let serverName: String
+    let tlsMode: ClientTLSContext.Mode
+    let caPEM: String?
+  }
 
   /// `db_type` of audit records.
   var auditType: String { redshift?.auditType ?? "self-hosted" }

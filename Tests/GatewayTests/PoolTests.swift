@@ -95,7 +95,7 @@ private func values(_ book: ParameterBook) -> [String: String] {
   ) -> PoolKey {
     var settings = PoolSettings()
     settings.mode = mode
-    let plan = PoolPlan(settings: settings, database: "db", identity: identity) { _ in
+    let plan = PoolPlan(settings: settings, database: "db", identity: PoolIdentity(identity)) { _ in
       .failure(WireError(.internalError, "not called"))
     }
     return PoolKey(plan, startup: startup)

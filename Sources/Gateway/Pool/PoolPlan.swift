@@ -5,14 +5,13 @@ public struct PoolPlan: Sendable {
   public let settings: PoolSettings
   /// The database's name, for bounds and logs.
   public let database: String
-  /// Everything that makes a login of this kind differ from others, but for the startup packet: the database as it is
-  /// configured, the person, the database user and name, the login at AWS.
-  public let identity: [String]
+  /// Everything that makes a login of this kind differ from others, but for the startup packet.
+  public let identity: PoolIdentity
   /// A login as of now, off the reactor; the parameter is a password that the database has refused.
   public let login: @Sendable (_ rejected: ServerLogin?) async -> Result<ServerLogin, WireError>
 
   public init(
-    settings: PoolSettings, database: String, identity: [String],
+    settings: PoolSettings, database: String, identity: PoolIdentity,
     login: @escaping @Sendable (_ rejected: ServerLogin?) async -> Result<ServerLogin, WireError>
   ) {
     self.settings = settings
@@ -22,10 +21,21 @@ public struct PoolPlan: Sendable {
   }
 }
 
+/// Whose connections they are, as the authorizer sees it: nobody else's equals it.
+public struct PoolIdentity: Hashable, Sendable {
+  private let value: any Hashable & Sendable
+
+  public init(_ value: any Hashable & Sendable) { self.value = value }
+
+  public static func == (one: Self, other: Self) -> Bool { AnyHashable(one.value) == AnyHashable(other.value) }
+
+  public func hash(into hasher: inout Hasher) { AnyHashable(value).hash(into: &hasher) }
+}
+
 /// What two sessions have to have in common to use the same connection, one after the other.
 struct PoolKey: Hashable {
   let mode: PoolSettings.Mode
-  let identity: [String]
+  let identity: PoolIdentity
   /// The startup packet as the database is sent it: parameters given there are what a reset leads back to.
   let startup: [UInt8]
 
