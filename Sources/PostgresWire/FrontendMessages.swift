@@ -19,16 +19,6 @@ public enum FrontendMessage {
     return header
   }
 
-  /// Whether the answer to a message of that type may wait for a Sync or Flush that follows it.
-  public static func isAnsweredLater(_ type: UInt8) -> Bool {
-    switch type {
-    case UInt8(ascii: "P"), UInt8(ascii: "B"), UInt8(ascii: "D"), UInt8(ascii: "E"), UInt8(ascii: "C"),
-      UInt8(ascii: "H"):
-      true
-    default: false
-    }
-  }
-
   /// `Q`: the text.
   public static func query(_ body: [UInt8]) -> Text {
     body.withUnsafeBytes { bytes in

@@ -118,8 +118,9 @@ public struct MessageScanner: Sendable {
     }
   }
 
+  /// Whether ReadyForQuery answers a frontend message of that type.
   @inline(__always)
-  private static func beginsCycle(_ type: UInt8) -> Bool {
+  public static func beginsCycle(_ type: UInt8) -> Bool {
     type == UInt8(ascii: "Q") || type == UInt8(ascii: "S") || type == UInt8(ascii: "F")
   }
 

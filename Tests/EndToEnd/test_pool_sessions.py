@@ -14,7 +14,7 @@ import pytest
 
 from conftest import USER, wait_until
 from pooled_cluster import pid_of, running
-from raw_client import Raw, cancel, context_of
+from raw_client import FLUSH, SYNC, Raw, bind, cancel, context_of, execute, parse
 from scripted_server import message
 
 OTHER = "arn:aws:iam::123456789012:role/a/path/on-a-path"
@@ -181,7 +181,8 @@ def test_only_what_is_at_rest_is_kept(pooled, database):
     assert pooled.metric('sallyport_pool_servers_discarded_total{reason="unfinished"}') >= 4
 
 
-PARSE = message(b"P", b"\0select 1\0\0\0")
+PARSE = parse(b"", b"select 1")
+COPY = parse(b"", b"copy copied from stdin") + bind(b"") + execute() + FLUSH
 
 
 @pytest.mark.parametrize("last_words, is_kept", [
@@ -193,15 +194,20 @@ PARSE = message(b"P", b"\0select 1\0\0\0")
     ([message(b"Q", b"select 1\0") + message(b"X")], False),
     ([message(b"X")[:3]], False),
     ([message(b"X")[:3], message(b"X")[3:]], False),
-    ([message(b"d", b"stray") + message(b"c"), message(b"X")], True),
-    ([PARSE + message(b"H")], False),
+    ([PARSE + FLUSH], False),
+    ([PARSE + FLUSH, message(b"X")], False),
+    # Without its Sync, the transaction of a COPY is open; it cannot be told from what ends another one.
+    ([COPY, message(b"d", b"1\n") + message(b"c"), message(b"X")], False),
+    ([COPY, message(b"d", b"1\n") + message(b"c")], False),
+    ([COPY + message(b"d", b"1\n") + message(b"c") + SYNC], True),
 ])
 def test_last_words(pooled, database, last_words, is_kept):
     client = Raw(database)
+    client.ask(b"create temporary table copied (n int)")
     pid = client.pid()
     for words in last_words:
         client.socket.sendall(words)
-        if words.endswith(message(b"S")):
+        if words.endswith(SYNC):
             client.read()
         time.sleep(0.2)
     client.socket.close()

@@ -131,11 +131,15 @@ class ClientLeg: TLSChannel, ServerOwner {
     }
   }
 
-  /// Leaves a server connection that is at rest to its pool, if it has one; `lastType` is of the client's last message to it.
+  /// Whether the database has answered all that the client has sent it, of which a message of `lastType` was the last.
+  private func isAtRest(_ server: ServerLeg, after lastType: UInt8) -> Bool {
+    // Behind any other, a Sync may be missing.
+    (lastType == 0 || MessageScanner.beginsCycle(lastType)) && server.isIdle(afterRequests: scanner.cycles)
+  }
+
+  /// Leaves a server connection that is at rest to its pool, if it has one.
   private func leave(_ server: ServerLeg, after lastType: UInt8) -> Bool {
-    guard transactions == nil, !FrontendMessage.isAnsweredLater(lastType),
-      server.release(afterRequests: scanner.cycles)
-    else { return false }
+    guard transactions == nil, isAtRest(server, after: lastType), server.release() else { return false }
     self.server = nil
     return true
   }
@@ -162,6 +166,9 @@ class ClientLeg: TLSChannel, ServerOwner {
     lastDrained = reactor.now
     if let server { server.resumeReceiving() } else { transactions?.letOn() }
   }
+
+  /// The server has taken in most of what waited for it.
+  func serverDrained() { if let transactions { transactions.letOn() } else { resumeReceiving() } }
 
   /// The database closed its end. At a message boundary the client can be told why; within one it can only be cut.
   func serverEnded(saying error: WireError?) {
@@ -202,7 +209,7 @@ class ClientLeg: TLSChannel, ServerOwner {
     case .relay:
       if let server, !(scanner.isAtMessageBoundary && leave(server, after: scanner.lastType)) {
         // Nobody will read the answer: a running query is cancelled rather than left to burn.
-        if transactions != nil || !server.isIdle(afterRequests: scanner.cycles) { server.cancelQuery() }
+        if transactions != nil || !isAtRest(server, after: scanner.lastType) { server.cancelQuery() }
         // Within a message it would become a part of that: the database must not get what the client has not sent.
         if scanner.isAtMessageBoundary { server.write(Encode.terminate()) }
       }

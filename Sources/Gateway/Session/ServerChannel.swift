@@ -40,7 +40,7 @@ final class ServerChannel: ServerLeg {
 
   override var backendState: MessageScanner.BackendState { scanner.backendState }
   override func isIdle(afterRequests requests: UInt64) -> Bool {
-    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary
+    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary && backendState == .readyForQuery
       && (scanner.transactionStatus ?? collector.greeting.transactionStatus) == UInt8(ascii: "I")
   }
 
@@ -224,8 +224,8 @@ final class ServerChannel: ServerLeg {
 
   // MARK: Pool
 
-  override func release(afterRequests requests: UInt64) -> Bool {
-    guard let pooled, isIdle(afterRequests: requests), !worker.isDraining else { return false }
+  override func release() -> Bool {
+    guard let pooled, !worker.isDraining else { return false }
     phase = .pooled
     client = nil
     resumeReceiving()
@@ -282,12 +282,12 @@ final class ServerChannel: ServerLeg {
   override func reactorStopping() {
     if phase == .pooled {
       pooled?.discard(.shutdown)
-    } else if client == nil, owner == nil, queuedBytes == 0 {
+    } else if client == nil, !(owner is ClientLeg), queuedBytes == 0 {
       close()
     }
   }
 
-  override func drained() { client?.resumeReceiving() }
+  override func drained() { client?.serverDrained() }
 
   override func plaintextEnded() {
     switch phase {
@@ -343,6 +343,7 @@ final class ServerChannel: ServerLeg {
     }
     let owner = self.owner
     let link = self.link
+    if phase == .ready { pooled?.lost() }
     phase = .over
     self.owner = nil
     finish()
