@@ -44,6 +44,9 @@ public enum Encode {
 
   public static func terminate() -> [UInt8] { message("X", []) }
 
+  /// Has the database send what it has to say, without ending a transaction as Sync does.
+  public static func flush() -> [UInt8] { message("H", []) }
+
   public static func authenticationOk() -> [UInt8] { message("R", [0, 0, 0, 0]) }
 
   public static func backendKeyData(processID: UInt32, secret: UInt32) -> [UInt8] {

@@ -118,6 +118,15 @@ import Testing
     #expect(!late.isCopyingIn && drained(late) == [.execute, .sync])
   }
 
+  @Test func aPipelineThatIsNeverEmptyStaysInOrder() {
+    var queue = queue(.parse)
+    for round in 0..<10_000 {
+      queue.append(.init(kind: round % 2 == 0 ? .bind : .execute))
+      queue.removeHead()
+      #expect(queue.count == 1 && queue.head?.kind == (round % 2 == 0 ? .bind : .execute))
+    }
+  }
+
   @Test func strayEndsOfACopyOweNothing() {
     var queue = queue(.copyEnd, .query, .copyEnd, .copyEnd)
     queue.removeHead()

@@ -36,13 +36,16 @@ struct AnswerQueue {
   }
 
   private var entries: [Entry] = []
+  /// Entries before it are answered.
   private var start = 0
+  private static let maximumAnswered = 1024
   /// The database takes COPY data until the client ends it; a Sync before that is not answered.
   private(set) var isCopyingIn = false
   /// An error has come whose Sync the client has yet to send: till then the database ignores everything.
   private(set) var isSkipping = false
 
   var isEmpty: Bool { start == entries.count }
+  var count: Int { entries.count - start }
   var head: Entry? { isEmpty ? nil : entries[start] }
 
   mutating func append(_ entry: Entry) {
@@ -66,8 +69,9 @@ struct AnswerQueue {
     guard !isEmpty else { return }
     start += 1
     dropCopyEnds()
-    if start == entries.count {
-      entries.removeAll(keepingCapacity: true)
+    // A pipeline may never be empty: what is answered must not pile up before the rest.
+    if start == entries.count || start >= Self.maximumAnswered && start >= count {
+      entries.removeFirst(start)
       start = 0
     }
   }

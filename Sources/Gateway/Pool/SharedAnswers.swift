@@ -37,6 +37,7 @@ extension TransactionSession {
     } else {
       deliver(UnsafeRawBufferPointer(rebasing: bytes[..<plain]))
     }
+    letOn()
     settle()
   }
 

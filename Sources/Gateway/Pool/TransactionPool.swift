@@ -54,7 +54,7 @@ final class TransactionPool {
   /// - Parameter isFirst: it has waited already.
   func want(_ session: TransactionSession, isFirst: Bool = false) {
     if isFirst || waiting.isEmpty, let kept = worker.pools.take(key, for: nil) { return kept.lend(session) }
-    guard waiting.count < settings.maximumWaiting else {
+    guard waiting.count < PoolSettings.share(settings.maximumWaiting, of: worker.reactorCount) else {
       return session.refused(
         WireError(
           .tooManyConnections, "too many clients wait for a connection to the database",

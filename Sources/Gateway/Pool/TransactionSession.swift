@@ -43,6 +43,9 @@ final class TransactionSession: ServerTaker {
   var isSettled = true
   private var waitTimer: Reactor.Timer?
 
+  /// Answers that may be owed before the client is no longer read; a turn's worth of messages may come on top.
+  private static let maximumOwed = 10_000
+
   init(_ client: ClientLeg, _ pool: TransactionPool) {
     self.client = client
     self.pool = pool
@@ -92,7 +95,7 @@ final class TransactionSession: ServerTaker {
     client.worker.counters.pool.timeouts &+= 1
     refused(
       WireError(
-        .queryCanceled, "no connection to the database was free within query_wait_timeout",
+        .tooManyConnections, "no connection to the database was free within query_wait_timeout",
         hint: "Try again later, or have pool_size of the database's pool raised."))
   }
 
@@ -168,6 +171,11 @@ final class TransactionSession: ServerTaker {
   }
 
   private func flush() {
+    if owed.count > Self.maximumOwed {
+      // Without it the database may keep answers back until a Sync that is not read now. Not into a message's middle.
+      if handling != .pass || requests.isAtMessageBoundary { output += Encode.flush() }
+      holdUp()
+    }
     guard !output.isEmpty else { return }
     if let server {
       server.write(output)
@@ -218,9 +226,11 @@ final class TransactionSession: ServerTaker {
     client.pauseReceiving()
   }
 
-  /// The client may go on, unless it still waits.
+  /// The client may go on, unless there is still a reason against it.
   func letOn() {
-    guard isHeldUp, !isWaiting else { return }
+    guard isHeldUp, !isWaiting, owed.count <= Self.maximumOwed, server?.queuedBytes ?? 0 <= ClientLeg.highMark else {
+      return
+    }
     isHeldUp = false
     client.resumeReceiving()
   }
