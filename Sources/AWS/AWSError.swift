@@ -1,5 +1,5 @@
 /// A failed call or missing configuration: AWS's code, its message and the mend. Never holds a secret.
-public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
+public struct AWSError: AWSFailure, Equatable, CustomStringConvertible {
   /// AWS's error code, or one of ours: `InvalidResponse`, `Timeout`, `Unreachable`, `InvalidParameter`.
   public let code: String
   public let message: String
@@ -56,7 +56,7 @@ public struct AWSError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 
   /// The credentials used are void by now: looking for them again may give good ones.
-  var meansStaleCredentials: Bool {
+  public var meansStaleCredentials: Bool {
     [
       "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException",
     ].contains(code)

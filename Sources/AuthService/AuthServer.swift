@@ -56,8 +56,8 @@ public final class AuthServer: Sendable {
     gate = PasswordGate(exempt: exemptSources)
     let changes = ChangeFeed()
     self.changes = changes
-    let isShared = if case .sqlite = storage { false } else { true }
-    let decisions = DecisionCache(isUsed: !isShared)
+    let isOwn = if case .sqlite = storage { true } else { false }
+    let decisions = DecisionCache(isUsed: isOwn)
     self.decisions = decisions
     state = try ClusterState(dataDirectory: dataDirectory, storage: storage) {
       decisions.forget()

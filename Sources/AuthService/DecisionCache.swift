@@ -31,26 +31,24 @@ final class DecisionCache: Sendable {
 
   func locks(_ read: () throws -> [Lock]) rethrows -> [Lock] {
     // `read` has a value each time: nothing is passed over.
-    return try value(\.locks, read, keep: { $0.locks = $1 }) ?? []
+    try value(\.locks, read, keep: { $0.locks = $1 }) ?? []
   }
 
-  /// A user who is not there is looked for each time.
   func subject(_ name: String, _ read: () throws -> Subject?) rethrows -> Subject? {
-    try value(
-      \.subjects[name], read,
-      keep: { known, subject in
-        if known.subjects.count >= Self.capacity { known.subjects = [:] }
-        known.subjects[name] = subject
-      })
+    try entry(name, of: \.subjects, read)
   }
 
-  /// A role that is not there is looked for each time.
-  func role(_ name: String, _ read: () throws -> Role?) rethrows -> Role? {
+  func role(_ name: String, _ read: () throws -> Role?) rethrows -> Role? { try entry(name, of: \.roles, read) }
+
+  /// Who or what is not there is looked for each time.
+  private func entry<Value: Sendable>(
+    _ name: String, of table: WritableKeyPath<Known, [String: Value]>, _ read: () throws -> Value?
+  ) rethrows -> Value? {
     try value(
-      \.roles[name], read,
-      keep: { known, role in
-        if known.roles.count >= Self.capacity { known.roles = [:] }
-        known.roles[name] = role
+      { $0[keyPath: table][name] }, read,
+      keep: { known, value in
+        if known[keyPath: table].count >= Self.capacity { known[keyPath: table] = [:] }
+        known[keyPath: table][name] = value
       })
   }
 

@@ -18,18 +18,10 @@ struct FailureLog {
     }
     if let last = spoken[place], uptime - last < Self.interval { return }
     spoken[place] = uptime
-    logger.warning(
-      "looking for databases in \(place.description) failed; the \(kept) known there stay: \(Self.text(failure))")
+    let reason = (failure as? any AWSFailure)?.line ?? "\(failure)"
+    logger.warning("looking for databases in \(place.description) failed; the \(kept) known there stay: \(reason)")
   }
 
   /// Forgets the places that nobody looks at any more.
   mutating func keep(_ places: Set<Place>) { spoken = spoken.filter { places.contains($0.key) } }
-
-  private static func text(_ error: any Error) -> String {
-    switch error {
-    case let error as AWSError: error.details + (error.mend.map { " (\($0))" } ?? "")
-    case let error as LoginFailure: error.details + (error.mend.map { " (\($0))" } ?? "")
-    default: "\(error)"
-    }
-  }
 }

@@ -31,7 +31,7 @@ extension Worker {
   /// On an agent's first reactor: asks the proxies to send clients elsewhere.
   func leaveTunnels() {
     gateway.agentLoad.drain()
-    for link in agentLinks.values { link.drain() }
+    for link in agentLinks.values { link.announce() }
   }
 
   /// One look around during the drain. Returns how many client connections are left, an agent's sessions among them.

@@ -192,9 +192,8 @@ public final class EpollBackend: CompletionBackend {
       }
       switch errno {
       case EAGAIN: entries[index].isReadable = false
-      // The connection died in the backlog: accept(2) asks to treat these like EAGAIN and go on.
-      case ECONNABORTED, EINTR, ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH:
-        continue
+      case EINTR: continue
+      case let failure where Sockets.diedInBacklog(errno: failure): continue
       default:
         entries[index].wantsInput = false
         deliver(handle, .acceptFailed(errno: errno))

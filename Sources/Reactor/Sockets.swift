@@ -45,6 +45,14 @@ public enum Sockets {
     try set(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, 60_000)
   }
 
+  /// The connection died in the backlog: accept(2) asks to treat these like EAGAIN and go on.
+  static func diedInBacklog(errno: Int32) -> Bool {
+    switch errno {
+    case ECONNABORTED, ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH: true
+    default: false
+    }
+  }
+
   /// The address at the other end, if the socket is connected.
   public static func peerAddress(_ descriptor: Int32) -> SocketAddress? { address(descriptor, getpeername) }
 

@@ -38,18 +38,6 @@ public final class UringBackend: CompletionBackend {
     var inFlight: Int { (input == .idle ? 0 : 1) + (isSending ? 1 : 0) + (isConnecting ? 1 : 0) }
   }
 
-  /// What came between a pause and the end of its operation, in order: bytes or sockets, then at most one end.
-  private struct Stash {
-    var bytes: [UInt8] = []
-    /// How many of `bytes` have been delivered.
-    var delivered = 0
-    var sockets: [Int32] = []
-    /// 0: end of stream; else an errno.
-    var end: Int32?
-
-    var isEmpty: Bool { delivered == bytes.count && sockets.isEmpty && end == nil }
-  }
-
   /// A closed handle of which the kernel still holds something.
   private struct Closing {
     let descriptor: Int32
@@ -67,7 +55,7 @@ public final class UringBackend: CompletionBackend {
   public let waker: Waker
   private let uring: Uring
   private var entries: [Entry] = []
-  private var stashes: [Handle: Stash] = [:]
+  private var stashes: [Handle: UringStash] = [:]
   private var closing: [Handle: Closing] = [:]
   /// Addresses of connects under way: the kernel reads them when the operation is submitted.
   private var addresses: [Handle: UnsafeMutablePointer<sockaddr_storage>] = [:]
@@ -314,13 +302,7 @@ public final class UringBackend: CompletionBackend {
     switch -result {
     // Cancelled; no free buffer, which a turn later there is.
     case ECANCELED, ENOBUFS, EINTR, EAGAIN: return
-    // The connection died in the backlog: accept(2) asks to treat these like EAGAIN and go on.
-    case ECONNABORTED where entries[index].isListener, ENETDOWN where entries[index].isListener,
-      EPROTO where entries[index].isListener, ENOPROTOOPT where entries[index].isListener,
-      EHOSTDOWN where entries[index].isListener, ENONET where entries[index].isListener,
-      EHOSTUNREACH where entries[index].isListener, EOPNOTSUPP where entries[index].isListener,
-      ENETUNREACH where entries[index].isListener:
-      return
+    case let failure where entries[index].isListener && Sockets.diedInBacklog(errno: failure): return
     default: break
     }
     guard entries[index].wantsInput, !entries[index].hasStash else { return stash(index) { $0.end = -result } }
@@ -360,9 +342,9 @@ public final class UringBackend: CompletionBackend {
 
   // MARK: What came during a pause
 
-  private func stash(_ index: Int, _ change: (inout Stash) -> Void) {
+  private func stash(_ index: Int, _ change: (inout UringStash) -> Void) {
     let handle = entries[index].handle
-    change(&stashes[handle, default: Stash()])
+    change(&stashes[handle, default: UringStash()])
     entries[index].hasStash = true
   }
 
@@ -379,7 +361,7 @@ public final class UringBackend: CompletionBackend {
   }
 
   /// In portions, since each may make the owner pause; what is left then waits again.
-  private func serve(_ stash: Stash, _ index: Int, _ deliver: (Handle, Completion) -> Void) {
+  private func serve(_ stash: UringStash, _ index: Int, _ deliver: (Handle, Completion) -> Void) {
     let handle = entries[index].handle
     var rest = stash
     while isWanted(handle), let socket = rest.sockets.popLast() { deliver(handle, .accepted(descriptor: socket)) }

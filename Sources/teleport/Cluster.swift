@@ -89,7 +89,7 @@ struct Cluster {
         Task {
           await discoveries.use(looking)
           do {
-            try await services.report()
+            try await services.report(names: running)
           } catch {
             logger.error("the cluster has not heard of the new databases yet: \(error)")
           }

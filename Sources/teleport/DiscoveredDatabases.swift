@@ -44,9 +44,8 @@ extension Services {
   func serve(whatIsFoundBy discovery: AWSDiscovery, _ running: RunningGateway) async throws {
     try await discovery.run { findings in
       guard catalog.use(found: findings.databases) else { return true }
-      running.announceDatabases()
       do {
-        try await report()
+        try await report(names: running)
       } catch {
         // Heartbeats go on: the next one tells.
         Logger(label: "discovery").error("the cluster has not heard yet what was found: \(error)")

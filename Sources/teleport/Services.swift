@@ -99,11 +99,7 @@ struct Services: Sendable {
             try contexts.refresh(side)
             running.use(try port.settings())
             try await connectAgent(authorizer, running)
-            if catalog.use(try side.databases) {
-              // First: who sees a database in the list may connect to it.
-              running.announceDatabases()
-              try await report()
-            }
+            if catalog.use(try side.databases) { try await report(names: running) }
           } catch {
             logger.error("a change of the cluster could not be taken up: \(error)")
           }
@@ -193,8 +189,12 @@ struct Services: Sendable {
     }
   }
 
-  /// Tells the cluster what this process offers; proxies that an agent is connected to hear it from the agent itself.
-  func report() async throws {
+  /// Tells the cluster what this process offers.
+  ///
+  /// - Parameter running: for names that may have changed: the proxies that the agent here is connected to hear of them
+  ///   from it, and first, since who sees a database in the cluster's list may connect to it.
+  func report(names running: RunningGateway? = nil) async throws {
+    running?.announceDatabases()
     // Two who report at once may be overtaken by each other: the later one sees to it that what is true stays.
     var beat: HostHeartbeat
     repeat {

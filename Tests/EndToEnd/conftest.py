@@ -1,5 +1,6 @@
 """One cluster for the whole run: real PostgreSQL over TLS, the AWS emulator, the release binaries."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -121,6 +122,13 @@ class Cluster:
         self.stop_teleport()
         self.write_config(database=True)
         self.start_teleport()
+
+    def start_beside(self, other):
+        """Beside the database and the AWS of `other`, with role dev and with alice, who has it."""
+        self.beside(other)
+        self.start_cluster()
+        self.make_role("dev")
+        self.home = self.make_user("alice", "dev,editor")
 
     def beside(self, other):
         """Uses the database and the AWS of another cluster instead of ones of its own."""
@@ -309,6 +317,30 @@ db_service:
     def audit_from_now(self):
         """The records that are written from here on."""
         return AuditSince(self.data / "log", from_now=True)
+
+
+@contextlib.contextmanager
+def opened_to_all(cluster, roles="wide,editor"):
+    """`cluster`, running, with a role for all database users and with alice, who has `roles`."""
+    try:
+        cluster.start()
+        cluster.make_role("wide", users="['*']")
+        cluster.home = cluster.make_user("alice", roles)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@contextlib.contextmanager
+def full_listener():
+    """The port of a listener whose queue is full: it drops what comes, as a security group does."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
 
 
 class AuditSince:

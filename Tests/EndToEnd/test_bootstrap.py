@@ -14,7 +14,7 @@ import pexpect
 import psycopg
 import pytest
 
-from conftest import BIN, HOST, ROOT, Cluster, port_is_open, wait_until
+from conftest import BIN, HOST, ROOT, Cluster, opened_to_all, port_is_open, wait_until
 
 NODE = "teleport-redshift-serverless-node"
 ACCESS = "teleport-redshift-serverless-access"
@@ -95,14 +95,8 @@ class IAMCluster(Cluster):
 def running():
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
-        cluster = IAMCluster(directory)
-        try:
-            cluster.start()
-            cluster.make_role("wide", users="['*']")
-            cluster.home = cluster.make_user("alice", "wide")
+        with opened_to_all(IAMCluster(directory), "wide") as cluster:
             yield cluster
-        finally:
-            cluster.stop()
 
 
 @pytest.fixture

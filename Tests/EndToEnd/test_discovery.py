@@ -7,7 +7,7 @@ import urllib.request
 import psycopg
 import pytest
 
-from conftest import ROLE, USER, open_directory, wait_until
+from conftest import ROLE, USER, open_directory, opened_to_all, wait_until
 from discovery_world import (
     ACCOUNT, OTHER_ACCOUNT, DiscoveryCluster, endpoint, full_name, provisioned, workgroup)
 
@@ -16,14 +16,8 @@ SCOUT = f"arn:aws:iam::{OTHER_ACCOUNT}:role/scout"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    cluster = DiscoveryCluster(open_directory(tmp_path_factory, "discovery"))
-    try:
-        cluster.start()
-        cluster.make_role("wide", users="['*']")
-        cluster.home = cluster.make_user("alice", "wide,editor")
+    with opened_to_all(DiscoveryCluster(open_directory(tmp_path_factory, "discovery"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

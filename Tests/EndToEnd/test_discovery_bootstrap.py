@@ -6,7 +6,7 @@ import subprocess
 import psycopg
 import pytest
 
-from conftest import BIN, open_directory, wait_until
+from conftest import BIN, open_directory, opened_to_all, wait_until
 from discovery_world import DiscoveryCluster, full_name, workgroup
 from test_bootstrap import IAMCluster, NODE, ok
 
@@ -21,14 +21,8 @@ class CloudWithIAM(DiscoveryCluster):
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
-    cluster = CloudWithIAM(open_directory(tmp_path_factory, "bootstrapped"))
-    try:
-        cluster.start()
-        cluster.make_role("wide", users="['*']")
-        cluster.home = cluster.make_user("alice", "wide")
+    with opened_to_all(CloudWithIAM(open_directory(tmp_path_factory, "bootstrapped")), "wide") as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 def test_bootstrap_lets_the_service_look_and_log_in(aws):

@@ -10,7 +10,7 @@ import urllib.request
 import psycopg
 import pytest
 
-from conftest import BIN, ROOT, USER, open_directory, wait_until
+from conftest import BIN, ROOT, USER, open_directory, opened_to_all, wait_until
 from discovery_world import OTHER_ACCOUNT, DiscoveryCluster, full_name, workgroup
 from test_cluster import CONNECTED, Apart, Host
 from test_dynamic_databases import resource
@@ -94,16 +94,27 @@ class InCloud(Apart):
         super().stop()
 
 
+def opened(cluster, name, user=USER):
+    """A session, once the proxy has heard from the agent that it serves the database."""
+    dsn = cluster.database(cluster.home, name, user=user).dsn
+    sessions = []
+
+    def opens():
+        try:
+            sessions.append(psycopg.connect(dsn, autocommit=True))
+            return True
+        except psycopg.OperationalError as error:
+            assert "no database service" in str(error), error
+            return False
+
+    wait_until(opens, f"a session at {name}", seconds=15)
+    return sessions[0]
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    cluster = InCloud(open_directory(tmp_path_factory, "found"))
-    try:
-        cluster.start()
-        cluster.make_role("wide", users="['*']")
-        cluster.home = cluster.make_user("alice", "wide,editor")
+    with opened_to_all(InCloud(open_directory(tmp_path_factory, "found"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture
@@ -131,8 +142,7 @@ def test_what_is_found_is_served_by_an_agent_that_means_it(cloud):
     # The name in AWS is enough for tsh.
     assert "analytics" in cloud.run("tsh", "db", "login", "analytics", f"--db-user={USER}", "--db-name=dev", home=cloud.home)
     assert json.loads(cloud.run("tsh", "db", "env", "analytics", "--format=json", home=cloud.home))["PGUSER"] == USER
-    dsn = cloud.database(cloud.home, name).dsn
-    with psycopg.connect(dsn, autocommit=True) as session:
+    with opened(cloud, name) as session:
         assert session.execute("select current_user").fetchone() == (f"IAMR:{USER}",)
         cloud.have(workgroup("analytics", cloud.pg_port, tags={"env": "prod"}))
         wait_until(lambda: cloud.served()[name]["labels"]["env"] == "prod", "the other tag", seconds=30)
@@ -189,9 +199,9 @@ def test_groups_side_by_side_and_the_role_of_a_matcher(cloud):
     other = Finder(
         cloud, "other-finder", f"{{types: [redshift-serverless], regions: [us-east-1], assume_role_arn: '{SCOUT}', "
         "external_id: vouched}", group="other")
+    name = full_name("shared", account=OTHER_ACCOUNT)
     other.start()
     try:
-        name = full_name("shared", account=OTHER_ACCOUNT)
         cloud.have(
             workgroup("shared", cloud.pg_port, account=OTHER_ACCOUNT, tags={"env": "prod"}),
             workgroup("analytics", cloud.pg_port))
@@ -199,13 +209,14 @@ def test_groups_side_by_side_and_the_role_of_a_matcher(cloud):
         found = cloud.resources()[name]
         assert found["metadata"]["labels"][GROUP] == "other"
         assert found["spec"]["aws"]["assume_role_arn"] == SCOUT and found["spec"]["aws"]["external_id"] == "vouched"
-        with psycopg.connect(cloud.database(cloud.home, name, user="analyst").dsn) as session:
+        with opened(cloud, name, user="analyst") as session:
             assert session.execute("select current_user").fetchone() == ("IAMR:analyst",)
         cloud.have(workgroup("analytics", cloud.pg_port))
         wait_until(lambda: name not in cloud.resources(), "the end of the one", seconds=30)
         assert full_name("analytics") in cloud.resources()
     finally:
         other.stop()
+        cloud.tool("tctl", "rm", f"db/{name}")
 
 
 def test_only_a_host_that_joined_for_it_may_make_databases(cloud):

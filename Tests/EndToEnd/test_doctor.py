@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from conftest import BIN, HOST, USER, free_port
+from conftest import BIN, HOST, USER, free_port, full_listener
 from scripted_server import scripted_server
 
 NODE = "arn:aws:iam::123456789012:role/teleport-redshift-serverless-node"
@@ -187,15 +187,8 @@ def test_nobody_answers_at_the_port(doctor):
 
 
 def test_the_connection_takes_too_long(doctor):
-    # A listener whose queue is full drops what comes, as a security group does.
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        link, detail, mend = doctor.broken(
-            change=[(f"uri: 127.0.0.1:{doctor.cluster.pg_port}", f"uri: 127.0.0.1:{full.getsockname()[1]}")])
+    with full_listener() as port:
+        link, detail, mend = doctor.broken(change=[(f"uri: 127.0.0.1:{doctor.cluster.pg_port}", f"uri: 127.0.0.1:{port}")])
     assert link == "connection" and "no answer within 10 s" in detail and "security group" in mend
 
 

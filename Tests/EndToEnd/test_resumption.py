@@ -1,5 +1,6 @@
 """TLS sessions with databases are resumed where the database offers it, and nothing else changes by that."""
 
+import contextlib
 import os
 import socket
 import ssl
@@ -42,6 +43,21 @@ def answer_queries(talk):
             message(b"T", struct.pack("!H", 1) + column), message(b"D", row), message(b"C", b"SELECT 1\0"), READY)
 
 
+@contextlib.contextmanager
+def trusting_server(cluster):
+    """Lets everybody in; for each login whether its TLS session was resumed, and what went wrong."""
+    seen = []
+
+    def script(talk):
+        talk.secure()
+        seen.append(talk.connection.session_reused)
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        answer_queries(talk)
+
+    with scripted_server(cluster, script, ssl.TLSVersion.TLSv1_3) as errors:
+        yield seen, errors
+
+
 def log_in_and_query(scripted, size=10):
     with psycopg.connect(scripted.dsn, autocommit=True) as connection:
         cursor = psycopg.ClientCursor(connection)
@@ -75,15 +91,7 @@ def test_logins_resume_the_session_of_earlier_ones(cluster, scripted, version):
 
 
 def test_many_logins_at_once(cluster, scripted):
-    seen = []
-
-    def script(talk):
-        talk.secure()
-        seen.append(talk.connection.session_reused)
-        talk.send(AUTHENTICATION_OK, KEY, READY)
-        answer_queries(talk)
-
-    with scripted_server(cluster, script, ssl.TLSVersion.TLSv1_3) as errors:
+    with trusting_server(cluster) as (seen, errors):
         for _ in range(3):
             threads = [threading.Thread(target=log_in_and_query, args=(scripted,)) for _ in range(8)]
             for thread in threads:
@@ -95,15 +103,7 @@ def test_many_logins_at_once(cluster, scripted):
 
 
 def test_a_reload_begins_anew(cluster, scripted):
-    seen = []
-
-    def script(talk):
-        talk.secure()
-        seen.append(talk.connection.session_reused)
-        talk.send(AUTHENTICATION_OK, KEY, READY)
-        answer_queries(talk)
-
-    with scripted_server(cluster, script, ssl.TLSVersion.TLSv1_3) as errors:
+    with trusting_server(cluster) as (seen, errors):
         for _ in range(MANY):
             log_in_and_query(scripted)
         assert seen[-1] is True

@@ -1,8 +1,6 @@
 """What a refused client sees in psql, and what the service's log has besides: each case of the guide's troubleshooting."""
 
-import contextlib
 import re
-import socket
 import ssl
 import subprocess
 import types
@@ -11,7 +9,7 @@ import psycopg
 import pytest
 
 from aws_hosts import Host, placed_on
-from conftest import HOST, USER, free_port, wait_until
+from conftest import HOST, USER, free_port, full_listener, wait_until
 from scripted_server import scripted_server
 
 NODE = "arn:aws:iam::123456789012:role/teleport-redshift-serverless-node"
@@ -31,19 +29,14 @@ def broken(cluster, tmp_path_factory):
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=legacy.example.com", "-keyout",
          folder / "key", "-out", folder / "crt"], check=True, capture_output=True)
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
+    with full_listener() as silent:
         good = types.SimpleNamespace(
             uri=f"127.0.0.1:{cluster.pg_port}", ca=cluster.pg / "ca.pem", server=HOST, workgroup="some-workgroup")
         before = cluster.config.read_text()
         databases = [dict(vars(good), **change) for change in (
             dict(name="legacy", uri=f"127.0.0.1:{cluster.script_port}", ca=folder / "crt", server="legacy.example.com"),
             dict(name="no-workgroup", workgroup="nowhere"), dict(name="no-name", uri="no-such-host.invalid:5439"),
-            dict(name="closed", uri=f"127.0.0.1:{free_port()}"), dict(name="silent", uri=f"127.0.0.1:{full.getsockname()[1]}"))]
+            dict(name="closed", uri=f"127.0.0.1:{free_port()}"), dict(name="silent", uri=f"127.0.0.1:{silent}"))]
         cluster.stop_teleport()
         cluster.config.write_text(before + "".join(DATABASE.format(**database) for database in databases))
         cluster.start_teleport()

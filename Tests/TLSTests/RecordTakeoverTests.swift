@@ -16,17 +16,21 @@ struct RecordTakeoverTests {
   private let authorities: Authorities
   init() throws { authorities = try Authorities() }
 
-  /// Both ends after a handshake with that suite, and before any data.
-  private func connect(
-    _ suite: String = suites[0], side: Side, rekeyAfter: UInt64 = 1 << 24
-  ) throws -> (client: End, server: End) {
-    let context = try authorities.client(certificate: try authorities.userCertificate())
+  private static func restrict(_ context: ClientTLSContext, to suite: String) throws {
     if suite.hasPrefix("TLS_") {
       try #require(SSL_CTX_set_ciphersuites(context.box.context, suite) == 1)
     } else {
       SSL_CTX_ctrl(context.box.context, SSL_CTRL_SET_MAX_PROTO_VERSION, Int(TLS1_2_VERSION), nil)
       try #require(SSL_CTX_set_cipher_list(context.box.context, suite) == 1)
     }
+  }
+
+  /// Both ends after a handshake with that suite, and before any data.
+  private func connect(
+    _ suite: String = suites[0], side: Side, rekeyAfter: UInt64 = 1 << 24
+  ) throws -> (client: End, server: End) {
+    let context = try authorities.client(certificate: try authorities.userCertificate())
+    try Self.restrict(context, to: suite)
     let (client, server) = (End(client: context, name: "localhost"), End(server: authorities.server))
     let failure = shake(client, server)
     try #require(failure.client == nil && failure.server == nil)
@@ -61,12 +65,7 @@ struct RecordTakeoverTests {
 
   @Test(arguments: suites) func openSSLMayReadAndWriteSomeRecordsFirst(suite: String) throws {
     let context = try authorities.client()
-    if suite.hasPrefix("TLS_") {
-      try #require(SSL_CTX_set_ciphersuites(context.box.context, suite) == 1)
-    } else {
-      SSL_CTX_ctrl(context.box.context, SSL_CTRL_SET_MAX_PROTO_VERSION, Int(TLS1_2_VERSION), nil)
-      try #require(SSL_CTX_set_cipher_list(context.box.context, suite) == 1)
-    }
+    try Self.restrict(context, to: suite)
     let (client, server) = (End(client: context, name: "localhost"), End(server: authorities.server))
     try #require(shake(client, server).client == nil)
     for round in 0..<5 {

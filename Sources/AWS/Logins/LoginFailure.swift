@@ -1,5 +1,5 @@
 /// Which link of a login at AWS broke, and how. Never holds a secret.
-public enum LoginFailure: Error, Sendable, CustomStringConvertible {
+public enum LoginFailure: AWSFailure, CustomStringConvertible {
   /// This host's own credentials.
   case credentials(CredentialsError)
   /// A role of the chain was not assumed.
@@ -27,7 +27,7 @@ public enum LoginFailure: Error, Sendable, CustomStringConvertible {
 
   /// Credentials that were kept were refused: new ones may do better. Those of this host were looked for just now if they are
   /// what failed.
-  var meansStaleCredentials: Bool {
+  public var meansStaleCredentials: Bool {
     switch self {
     case .credentials: false
     case .assumeRole(_, let error), .password(let error): error.meansStaleCredentials

@@ -47,17 +47,9 @@ public final class RoleSessions: Sendable {
     }
     do {
       return try await attempt()
-    } catch  where Self.meansStaleCredentials(error) {
+    } catch let failure as any AWSFailure where failure.meansStaleCredentials {
       await forget(path)
       return try await attempt()
-    }
-  }
-
-  private static func meansStaleCredentials(_ error: any Error) -> Bool {
-    switch error {
-    case let error as LoginFailure: error.meansStaleCredentials
-    case let error as AWSError: error.meansStaleCredentials
-    default: false
     }
   }
 

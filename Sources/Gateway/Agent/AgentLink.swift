@@ -70,10 +70,7 @@ final class AgentLink {
 
   private func forget() { worker.agentLinks[settings.proxy] = nil }
 
-  /// Tells the proxy at once that no more sessions are taken here.
-  func drain() { announce() }
-
-  /// Tells the proxy what is served and how busy this agent is.
+  /// Tells the proxy at once what is served, how busy this agent is and whether it drains.
   func announce() { control?.announce() }
 
   // MARK: Orders
@@ -110,7 +107,8 @@ extension RunningGateway {
   /// Tells the proxies at once what is served now; they would hear it with the next heartbeat.
   public func announceDatabases() {
     mailboxes.first?.post(evenIfFull: true) { reactor in
-      for link in Worker.of(reactor)?.agentLinks.values.map({ $0 }) ?? [] { link.announce() }
+      guard let worker = Worker.of(reactor) else { return }
+      for link in worker.agentLinks.values { link.announce() }
     }
   }
 

@@ -29,10 +29,7 @@ class Small(Cluster):
 @pytest.fixture(scope="module")
 def small(cluster, tmp_path_factory):
     own = Small(open_directory(tmp_path_factory, "small"))
-    own.beside(cluster)
-    own.start_cluster()
-    own.make_role("dev")
-    own.home = own.make_user("alice", "dev,editor")
+    own.start_beside(cluster)
     own.login = own.database(own.home)
     yield own
     own.stop_teleport()

@@ -32,10 +32,7 @@ class Talkative(Cluster):
 @pytest.fixture(scope="module")
 def talkative(cluster, tmp_path_factory):
     own = Talkative(open_directory(tmp_path_factory, "talkative"))
-    own.beside(cluster)
-    own.start_cluster()
-    own.make_role("dev")
-    own.home = own.make_user("alice", "dev,editor")
+    own.start_beside(cluster)
     yield own
     own.faults()
     own.stop_teleport()

@@ -58,10 +58,7 @@ time_t time(time_t *out) {
 def own(cluster, tmp_path_factory):
     """A cluster of these tests alone, beside the database and the AWS of all."""
     own = Cluster(open_directory(tmp_path_factory, "own"))
-    own.beside(cluster)
-    own.start_cluster()
-    own.make_role("dev")
-    own.home = own.make_user("alice", "dev,editor")
+    own.start_beside(cluster)
     yield own
     if own.teleport.poll() is None:
         own.stop_teleport()

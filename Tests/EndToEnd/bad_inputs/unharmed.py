@@ -21,13 +21,16 @@ ENDS = {0, -signal.SIGTERM, -signal.SIGKILL}
 SPARING_NONE = {"test_faults.py::test_killed_database_costs_its_sessions_and_no_more"}
 
 
+FOLDER = pathlib.Path(__file__).resolve().parents[1]
+
+
 def name_of(item):
-    folder = pathlib.Path(__file__).resolve().parents[1]
-    return f"{item.path.resolve().relative_to(folder)}::{getattr(item, 'originalname', item.name)}"
+    return f"{item.path.resolve().relative_to(FOLDER)}::{getattr(item, 'originalname', item.name)}"
 
 
 def is_listed(item):
-    return name_of(item) in END_TO_END
+    """Tests of other folders run in the same session of pytest."""
+    return item.path.resolve().is_relative_to(FOLDER) and name_of(item) in END_TO_END
 
 
 def resident(pid):
