@@ -62,8 +62,10 @@ struct PreparedStatements {
 
   /// Drops names that are gone, and all but the last place of those that were given again and again.
   private mutating func tidyOrder() {
+    order.removeAll { statements[$0] == nil }
+    guard order.count > Self.maximumStatements else { return }
     var seen: Set<[UInt8]> = []
-    order = order.reversed().filter { statements[$0] != nil && seen.insert($0).inserted }.reversed()
+    order = order.reversed().filter { seen.insert($0).inserted }.reversed()
   }
 
   mutating func remove(statement name: [UInt8]) {
