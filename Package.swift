@@ -68,7 +68,8 @@ let package = Package(
     // Decisions and credentials: Dispatch pool, never a reactor thread.
     .target(name: "AccessControl"),
     .target(
-      name: "AWS", dependencies: ["ChildProcess", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
+      name: "AWS",
+      dependencies: ["ChildProcess", "PKI", "Secrets", "TextForms", crypto, logging, metrics, httpClient, nioTLS]),
     .target(name: "AWSBootstrap", dependencies: ["AWS", "ControlAPI"]),
     .target(name: "Discovery", dependencies: ["AWS", "AccessControl", "ConfigurationFile", "ControlAPI", logging]),
     .target(
@@ -132,8 +133,8 @@ let package = Package(
     .executableTarget(
       name: "tsh",
       dependencies: [
-        "AccessControl", "ControlAPI", "ControlClient", "LocalProxy", "PKI", "PostgresWire", "QRCode", "Reactor",
-        "ResourceFilter",
+        "AccessControl", "ControlAPI", "ControlClient", "Doctor", "LocalProxy", "PKI", "PostgresWire", "QRCode",
+        "Reactor", "ResourceFilter",
         "Secrets", "TLS", "TextForms", argumentParser, yams,
       ], linkerSettings: linker),
 

@@ -52,6 +52,9 @@ public final class Membership: Sendable {
   }
 
   public let clusterName: String
+  /// How long a host that has yet to join waits for a cluster that does not answer.
+  private static let patience = Duration.seconds(30)
+
   private let options: Options
   private let store: HostStore
   private let rotation: ServerRotation
@@ -76,7 +79,9 @@ public final class Membership: Sendable {
     } else {
       // Also for a host that was away for longer than its certificate is good: it has to be let in anew.
       let fresh = KeyPair.generate()
-      certificate = try await rotation.firstThatAnswers { try await Self.join(options, at: $0, fresh) }
+      certificate = try await Self.onceReachable(logger) {
+        try await rotation.firstThatAnswers { try await Self.join(options, at: $0, fresh) }
+      }
       key = fresh.pem
       try store.save(certificate, keyPEM: key)
     }
@@ -143,6 +148,21 @@ public final class Membership: Sendable {
   }
 
   // MARK: Joining
+
+  /// A cluster that is just being started is waited for; what it answers counts at once.
+  private static func onceReachable<Answer>(
+    _ logger: Logger, _ ask: () async throws -> Answer
+  ) async throws -> Answer {
+    let deadline = ContinuousClock.now + patience
+    while true {
+      do {
+        return try await ask()
+      } catch let error as ToolError where error.isUnreachable && ContinuousClock.now < deadline {
+        logger.warning("joining again in a moment: \(error)")
+        try await Task.sleep(for: .seconds(1))
+      }
+    }
+  }
 
   private static func join(_ options: Options, at server: String, _ key: KeyPair) async throws -> HostCertificate {
     // Whom to trust is settled before the token leaves the host.

@@ -119,12 +119,28 @@ public struct DatabaseRecord: Codable, Sendable, Equatable {
   /// The Redshift Serverless workgroup, and the role to assume before the user's, for explaining a login.
   public var workgroup: String?
   public var assumeRoleARN: String?
+  /// The provisioned cluster of Redshift, whose users are names: what stands above of account and region is not of it.
+  public var cluster: Cluster?
   /// Where it is described: `config-file` or `dynamic`.
   public var origin: String?
 
+  /// Which provisioned cluster of Redshift it is.
+  public struct Cluster: Codable, Sendable, Equatable {
+    public var id: String
+    public var account: String
+    public var region: String
+
+    public init(id: String, account: String, region: String) {
+      self.id = id
+      self.account = account
+      self.region = region
+    }
+  }
+
   public init(
     name: String, description: String, protocol: String, uri: String, labels: [String: String], accountID: String?,
-    region: String?, workgroup: String? = nil, assumeRoleARN: String? = nil, origin: String? = nil
+    region: String?, workgroup: String? = nil, assumeRoleARN: String? = nil, cluster: Cluster? = nil,
+    origin: String? = nil
   ) {
     self.name = name
     self.description = description
@@ -135,6 +151,7 @@ public struct DatabaseRecord: Codable, Sendable, Equatable {
     self.region = region
     self.workgroup = workgroup
     self.assumeRoleARN = assumeRoleARN
+    self.cluster = cluster
     self.origin = origin
   }
 }

@@ -14,8 +14,11 @@ public struct ToolError: Error, Sendable, CustomStringConvertible {
   public let hint: String?
   /// HTTP status of the answer it comes from; 0 for others.
   public let status: Int
+  /// There was no answer: the same may work a moment later.
+  public let isUnreachable: Bool
 
-  public init(_ message: String, hint: String? = nil, status: Int = 0) {
+  public init(_ message: String, hint: String? = nil, status: Int = 0, isUnreachable: Bool = false) {
+    self.isUnreachable = isUnreachable
     self.message = message
     self.hint = hint
     self.status = status
@@ -152,11 +155,13 @@ public final class APIClient: Sendable {
     } catch let error as NIOSSLExtraError {
       throw tlsError(error.description)
     } catch let error as HTTPClientError where error == .connectTimeout || error == .deadlineExceeded {
-      throw ToolError("no answer from \(base)", hint: "check --proxy and the network")
+      throw ToolError("no answer from \(base)", hint: "check --proxy and the network", isUnreachable: true)
     } catch {
       let text = "\(error)"
       if text.contains("handshake") || text.contains("CERTIFICATE") || text.contains("_ALERT_") { throw tlsError(text) }
-      throw ToolError("cannot reach \(base): \(text)", hint: "check --proxy and that 'teleport start' runs there")
+      throw ToolError(
+        "cannot reach \(base): \(text)", hint: "check --proxy and that 'teleport start' runs there",
+        isUnreachable: true)
     }
   }
 

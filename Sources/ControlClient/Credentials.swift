@@ -12,7 +12,12 @@ public struct Credentials: Sendable {
 
   /// Those of the current (or the named) login; throws with the command to type if there is none or it has expired.
   public init(stored store: ProfileStore, proxy: String?, user: String?) throws {
-    profile = try store.valid(proxy: proxy, user: user)
+    try self.init(of: store.valid(proxy: proxy, user: user), in: store)
+  }
+
+  /// Those of a stored login, expired or not.
+  public init(of profile: Profile, in store: ProfileStore) throws {
+    self.profile = profile
     (identity, hostCAPEM) = try store.identity(profile)
     isIdentityFile = false
   }

@@ -41,6 +41,13 @@ public struct ProfileStore: Sendable {
 
   /// The login to act as; throws with the command to type if there is none or it has expired.
   public func valid(proxy: String? = nil, user: String? = nil) throws -> Profile {
+    let profile = try chosen(proxy: proxy, user: user)
+    guard profile.validUntil > Date() else { throw profile.expired }
+    return profile
+  }
+
+  /// The same, expired or not.
+  public func chosen(proxy: String?, user: String?) throws -> Profile {
     guard let profile = try find(proxy: proxy) else {
       let flags = "--proxy=\(proxy ?? "HOST:PORT") --user=\(user ?? "NAME")"
       throw ToolError("not logged in\(proxy.map { " to \($0)" } ?? "")", hint: "run: tsh login \(flags)")
@@ -50,7 +57,6 @@ public struct ProfileStore: Sendable {
         "logged in as '\(profile.user)', not as '\(user ?? "")'",
         hint: "run: tsh login --proxy=\(profile.proxy) --user=\(user ?? "")")
     }
-    guard profile.validUntil > Date() else { throw profile.expired }
     return profile
   }
 

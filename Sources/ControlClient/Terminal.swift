@@ -16,6 +16,11 @@ public enum Terminal {
         }))
   }
 
+  /// The same for text of several lines, which stay lines.
+  public static func safeLines(_ lines: String) -> String {
+    lines.split(separator: "\n", omittingEmptySubsequences: false).map { safe(String($0)) }.joined(separator: "\n")
+  }
+
   /// Printable ASCII: one byte, one column.
   private static func isPlain(_ text: String) -> Bool { text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f } }
 

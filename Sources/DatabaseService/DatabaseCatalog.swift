@@ -40,7 +40,7 @@ public final class DatabaseCatalog: Sendable {
   }
 
   private let contents: Mutex<Contents>
-  private let logger = Logger(label: "db")
+  let logger = Logger(label: "db")
 
   public init(_ configured: Configured) { contents = Mutex(Contents(configured: configured)) }
 
@@ -64,6 +64,24 @@ public final class DatabaseCatalog: Sendable {
         served.dynamicLabels.contains(where: { $0.name == label })
       else { return false }
       contents.configured.databases[database]?.labels[label] = value
+      return true
+    }
+  }
+
+  /// Puts a database in the place of another that was made of the same description; `false` if that is not there any more.
+  func replace(_ known: ServedDatabase, by fresh: ServedDatabase) -> Bool {
+    contents.withLock { contents in
+      if let present = contents.configured.databases[known.name] {
+        guard present.configuration == known.configuration else { return false }
+        contents.configured.databases[known.name] = fresh
+        // What commands have said of labels meanwhile stays.
+        contents.configured.databases[known.name]?.labels = present.labels
+        return true
+      }
+      guard let present = contents.dynamic[known.name], present.configuration == known.configuration else {
+        return false
+      }
+      contents.dynamic[known.name] = Dynamic(configuration: present.configuration, served: fresh)
       return true
     }
   }

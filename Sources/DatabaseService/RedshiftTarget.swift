@@ -1,21 +1,25 @@
 import AWS
 import Audit
 import ConfigurationFile
+import ControlAPI
 
 /// How AWS is asked for a login at one database of Redshift, serverless or provisioned.
-struct RedshiftTarget: Sendable {
+struct RedshiftTarget: Sendable, Equatable {
   let target: DatabaseLogin.Target
   let region: String
   let account: String
   let assumeRole: RoleARN?
   let externalID: String?
+  /// Part of it is what the DNS said of the host's name.
+  let isOfAlias: Bool
 
   /// Takes what the host's name tells, then what the name tells that it is an alias of, and the configuration for the rest.
   ///
   /// - Throws: `ConfigurationError` that names the key which is missing or contradicts; `AWSError` for a bad role.
   /// - Returns: `nil` for a database that is none of Redshift.
   init?(_ configuration: DatabaseConfiguration, host: String, complaint: (String) -> ConfigurationError) throws {
-    var endpoint = RedshiftEndpoint(host: host)
+    let named = RedshiftEndpoint(host: host)
+    var endpoint = named
     // Asking the DNS takes time: only where a name of Redshift is expected and something is missing.
     if endpoint == nil, configuration.hasAWS, !Self.isComplete(configuration) {
       endpoint = AliasLookup.aliases(of: host).lazy.compactMap(RedshiftEndpoint.init(host:)).first
@@ -50,6 +54,7 @@ struct RedshiftTarget: Sendable {
     region = try pick(configuration.region, endpoint?.region, "aws.region")
     account = try pick(configuration.accountID, endpoint?.account, "aws.account_id")
     guard RoleARN.isAccount(account) else { throw complaint("aws.account_id '\(account)' has not 12 digits") }
+    isOfAlias = named == nil && endpoint != nil
     assumeRole = try configuration.assumeRoleARN.map { try RoleARN($0) }
     externalID = configuration.externalID
     if let assumeRole, assumeRole.partition != Partition(region: region).rawValue {
@@ -62,20 +67,14 @@ struct RedshiftTarget: Sendable {
       && configuration.accountID != nil
   }
 
-  /// The login of `user`: of workgroups an IAM role by name or ARN, of clusters a role's ARN or a database user's name.
+  /// The login of `user`; see `DatabaseLogin.User`.
   ///
   /// - Parameter isSpelledOut: a role names the user letter by letter, so that it may be of another account.
   func login(user: String, database: String, isSpelledOut: Bool) throws -> DatabaseLogin {
-    let loginUser: DatabaseLogin.User
-    if case .cluster = target, !user.hasPrefix("arn:") {
-      loginUser = .name(user)
-    } else {
-      loginUser = .role(
-        try RoleARN.ofDatabaseUser(user, account: account, region: region, mayBeForeign: isSpelledOut))
-    }
-    return DatabaseLogin(
+    DatabaseLogin(
       target: target, region: region, database: database, assumeRole: assumeRole, externalID: externalID,
-      user: loginUser)
+      user: try DatabaseLogin.User(
+        user, at: target, account: account, region: region, mayBeForeign: isSpelledOut))
   }
 
   /// Where a bare user name means an IAM role of that account; `nil`: it does not.
@@ -98,6 +97,12 @@ struct RedshiftTarget: Sendable {
       case .cluster(let name): "cluster '\(name)'"
       }
     return "\(what) of account \(account) in \(region)"
+  }
+
+  /// The provisioned cluster, if it is one.
+  var cluster: DatabaseRecord.Cluster? {
+    guard case .cluster(let name) = target else { return nil }
+    return DatabaseRecord.Cluster(id: name, account: account, region: region)
   }
 
   var auditType: String {

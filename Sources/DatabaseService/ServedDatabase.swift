@@ -2,6 +2,7 @@ import AWS
 import AccessControl
 import Audit
 import ConfigurationFile
+import ControlAPI
 import Foundation
 import Gateway
 import Secrets
@@ -18,6 +19,8 @@ public struct ServedDatabase: Sendable {
     case cloud
   }
 
+  /// What it was made of.
+  let configuration: DatabaseConfiguration
   public let name: String
   public let description: String
   public let uri: String
@@ -31,20 +34,19 @@ public struct ServedDatabase: Sendable {
   let tls: ClientTLSContext
   private let tlsMode: ClientTLSContext.Mode
   private let caPEM: String?
-  let redshift: RedshiftTarget?
+  private(set) var redshift: RedshiftTarget?
   let pool: PoolSettings?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
   public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
     self.origin = origin
+    self.configuration = configuration
     name = configuration.name
     description = configuration.description
     uri = configuration.uri
     labels = configuration.labels
     dynamicLabels = configuration.dynamicLabels
-    func complaint(_ text: String) -> ConfigurationError {
-      ConfigurationError("database '\(configuration.name)': \(text)")
-    }
+    let complaint = Self.complaint(of: configuration)
     guard let target = HostPort(configuration.uri) else {
       throw complaint("uri must be HOST:PORT")
     }
@@ -113,10 +115,27 @@ public struct ServedDatabase: Sendable {
     try redshift?.login(user: user, database: database, isSpelledOut: false)
   }
 
+  private static func complaint(of configuration: DatabaseConfiguration) -> (String) -> ConfigurationError {
+    { ConfigurationError("database '\(configuration.name)': \($0)") }
+  }
+
+  /// The DNS said what it is, and may say something else later.
+  var isOfAlias: Bool { redshift?.isOfAlias ?? false }
+
+  /// The same as the DNS says it is now. Blocks.
+  ///
+  /// - Throws: `ConfigurationError` if it says nothing of use.
+  func lookedUpAgain() throws -> ServedDatabase {
+    var fresh = self
+    fresh.redshift = try RedshiftTarget(configuration, host: host, complaint: Self.complaint(of: configuration))
+    return fresh
+  }
+
   /// AWS account and region where database users are IAM roles.
   public var account: String? { redshift?.accountOfUsers }
   public var region: String? { account == nil ? nil : redshift?.region }
   public var workgroup: String? { redshift?.workgroup }
+  public var cluster: DatabaseRecord.Cluster? { redshift?.cluster }
   public var assumeRoleARN: String? { redshift?.assumeRole?.description }
 
   /// How roles may write `user` at this database.

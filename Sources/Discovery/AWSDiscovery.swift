@@ -29,7 +29,7 @@ public actor AWSDiscovery {
   private var known: [Listing: [DiscoveredDatabase]] = [:]
   private var failures = FailureLog()
   private var complaints = Set<String>()
-  private let logger = Logger(label: "discovery")
+  private let logger: Logger
 
   /// Seconds that the calls of one listing may take together.
   private static let budget: TimeInterval = 60
@@ -37,9 +37,12 @@ public actor AWSDiscovery {
   /// Places that are asked at the same time.
   private static let atOnce = 5
 
-  public init(_ settings: Settings, environment: AWSEnvironment = AWSEnvironment()) {
+  public init(
+    _ settings: Settings, environment: AWSEnvironment = AWSEnvironment(), logger: Logger = Logger(label: "discovery")
+  ) {
     self.settings = settings
     self.environment = environment
+    self.logger = logger
     roles = RoleSessions(environment: environment)
   }
 
@@ -66,16 +69,16 @@ public actor AWSDiscovery {
   }
 
   /// Looks once, at all places.
-  func look() async -> Findings {
+  public func look() async -> Findings {
     let matchers = settings.matchers
     var seen = Set<Listing>()
     let listings = matchers.flatMap(\.listings).filter { seen.insert($0).inserted }
     known = known.filter { seen.contains($0.key) }
     let answers = await ask(listings)
     // Who is told to stop has not been refused anything.
-    if !Task.isCancelled { for (place, answers) in answers { take(answers, from: place) } }
+    let failed = Task.isCancelled ? [] : answers.compactMap { take($1, from: $0) }
     failures.keep(Set(listings.map(\.place)))
-    return sum(up: matchers, unknown: seen.filter { known[$0] == nil })
+    return sum(up: matchers, unknown: seen.filter { known[$0] == nil }, failed)
   }
 
   private typealias Answers = [(listing: Listing, result: Result<[DiscoveredDatabase], any Error>)]
@@ -113,7 +116,7 @@ public actor AWSDiscovery {
     }
   }
 
-  private func take(_ answers: Answers, from place: Place) {
+  private func take(_ answers: Answers, from place: Place) -> Findings.Failure? {
     var failure: (any Error)?
     for (listing, result) in answers {
       switch result {
@@ -123,9 +126,10 @@ public actor AWSDiscovery {
     }
     let kept = answers.map { known[$0.listing]?.count ?? 0 }.reduce(0, +)
     failures.note(failure, at: place, kept: kept, uptime: environment.uptime(), logger)
+    return failure.map { Findings.Failure(place: place.description, error: $0) }
   }
 
-  private func sum(up matchers: [DiscoveryMatcher], unknown: Set<Listing>) -> Findings {
+  private func sum(up matchers: [DiscoveryMatcher], unknown: Set<Listing>, _ failed: [Findings.Failure]) -> Findings {
     var arns = Set<String>()
     var databases: [DiscoveredDatabase] = []
     for matcher in matchers {
@@ -141,7 +145,8 @@ public actor AWSDiscovery {
     }
     for complaint in outcome.complaints where !complaints.contains(complaint) { logger.warning("\(complaint)") }
     complaints = Set(outcome.complaints)
-    return Findings(databases: outcome.named.map { $0.database.resource(named: $0.name) }, unknown: unknown)
+    return Findings(
+      databases: outcome.named.map { $0.database.resource(named: $0.name) }, failures: failed, unknown: unknown)
   }
 }
 
@@ -149,10 +154,21 @@ public actor AWSDiscovery {
 public struct Findings: Sendable {
   /// Each under a name of its own, in the order of names.
   public let databases: [DatabaseResource]
+  /// The places that could not be looked at, wholly or in part, in the order of their names.
+  public let failures: [Failure]
   fileprivate let unknown: Set<Listing>
 
-  fileprivate init(databases: [DatabaseResource], unknown: Set<Listing>) {
+  /// A place that could not be looked at.
+  public struct Failure: Sendable {
+    /// The region, and the role that it was looked at as.
+    public let place: String
+    /// The first; an `AWSFailure` as a rule.
+    public let error: any Error
+  }
+
+  fileprivate init(databases: [DatabaseResource], failures: [Failure], unknown: Set<Listing>) {
     self.databases = databases.sorted { $0.name < $1.name }
+    self.failures = failures.sorted { $0.place < $1.place }
     self.unknown = unknown
   }
 

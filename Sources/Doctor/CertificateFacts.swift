@@ -2,17 +2,27 @@ import Foundation
 import X509
 
 /// What a person wants to know of a database's certificate, trusted or not.
-struct CertificateFacts {
+public struct CertificateFacts {
   let subject: String
-  let issuer: String
+  public let issuer: String
   /// DNS names and addresses of the Subject Alternative Name; empty: the legacy Common Name only.
   let names: [String]
   let notBefore: Date
-  let notAfter: Date
+  public let notAfter: Date
 
   /// `nil` if the bytes are no certificate.
   init?(der: [UInt8]) {
     guard let certificate = try? Certificate(derEncoded: der) else { return nil }
+    self.init(certificate)
+  }
+
+  /// Of the first certificate in `pem`; `nil` if there is none.
+  public init?(pem: String) {
+    guard let certificate = try? Certificate(pemEncoded: pem) else { return nil }
+    self.init(certificate)
+  }
+
+  private init(_ certificate: Certificate) {
     subject = "\(certificate.subject)"
     issuer = "\(certificate.issuer)"
     notBefore = certificate.notValidBefore

@@ -1,9 +1,10 @@
 /// One link of the way from this host to a database, as it was found.
 public struct Finding: Sendable, Encodable {
-  /// The links, in the order in which a login uses them.
+  /// The links: of a Database Service's host, then of a user's.
   public enum Link: String, Sendable, Encodable, CaseIterable {
     case configuration
     case cluster
+    case discovery
     case credentials
     case callerIdentity = "caller identity"
     case assumeRole = "assume role"
@@ -13,6 +14,13 @@ public struct Finding: Sendable, Encodable {
     case tls = "TLS"
     case authentication
     case firstQuery = "first query"
+
+    case profile
+    case loginCertificate = "login certificate"
+    case proxy
+    case roles
+    case databaseCertificate = "database certificate"
+    case databaseService = "database service"
   }
 
   /// What became of the link.
@@ -47,11 +55,12 @@ public struct Finding: Sendable, Encodable {
 /// All findings about one database.
 public struct Report: Sendable, Encodable {
   public let database: String
-  public let databaseUser: String
-  public let databaseName: String
+  /// `nil`: it has not come to choosing one.
+  public let databaseUser: String?
+  public let databaseName: String?
   public let findings: [Finding]
 
-  public init(database: String, databaseUser: String, databaseName: String, findings: [Finding]) {
+  public init(database: String, databaseUser: String?, databaseName: String?, findings: [Finding]) {
     self.database = database
     self.databaseUser = databaseUser
     self.databaseName = databaseName
@@ -64,7 +73,9 @@ public struct Report: Sendable, Encodable {
   /// The report as a person reads it: a line a link, the mend below each broken one.
   public var text: String {
     let width = Finding.Link.allCases.map(\.rawValue.count).max() ?? 0
-    var lines = ["Database '\(database)' as user '\(databaseUser)', database name '\(databaseName)':", ""]
+    let user = databaseUser.map { " as user '\($0)'" } ?? ""
+    let name = databaseName.map { ", database name '\($0)'" } ?? ""
+    var lines = ["Database '\(database)'\(user)\(name):", ""]
     for finding in findings {
       let name = finding.link.rawValue.padding(to: width)
       lines.append("\(finding.outcome.mark) \(name)  \(finding.detail)")

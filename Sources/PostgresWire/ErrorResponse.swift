@@ -3,6 +3,8 @@ public struct ErrorResponse: Error, Sendable, Equatable {
   public let severity: String?
   public let sqlState: String?
   public let message: String?
+  public let detail: String?
+  public let hint: String?
 
   /// Reads the body; missing terminators, unknown and repeated fields are tolerated, the first of a kind counts.
   public init(body: [UInt8]) {
@@ -17,6 +19,8 @@ public struct ErrorResponse: Error, Sendable, Equatable {
     severity = fields[UInt8(ascii: "S")]
     sqlState = fields[UInt8(ascii: "C")]
     message = fields[UInt8(ascii: "M")]
+    detail = fields[UInt8(ascii: "D")]
+    hint = fields[UInt8(ascii: "H")]
   }
 
   /// At most 1 KiB of text, invalid UTF-8 and control characters replaced.

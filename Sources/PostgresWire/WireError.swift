@@ -2,6 +2,8 @@
 public enum SQLState: String, Sendable {
   case protocolViolation = "08P01"
   case cannotConnect = "08001"
+  /// The proxy knows no Database Service of the database that is connected to it now.
+  case noDatabaseService = "08004"
   case connectionFailure = "08006"
   case featureNotSupported = "0A000"
   case invalidParameter = "22023"

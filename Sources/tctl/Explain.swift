@@ -53,7 +53,8 @@ extension ExplainResponse {
     if let aws {
       lines += ["", "AWS account \(aws.account), region \(aws.region):"]
       lines += aws.roles.map { "  assume role \($0)" }
-      lines.append("  get credentials of workgroup \(aws.workgroup); the session is user \(aws.databaseUser) there")
+      let place = aws.workgroup.map { "workgroup \($0)" } ?? "cluster \(aws.cluster ?? "")"
+      lines.append("  get credentials of \(place); the session is user \(aws.databaseUser) there")
       lines.append("  Whether AWS agrees is not tried here.")
     }
     return lines.map(Terminal.safe).joined(separator: "\n")

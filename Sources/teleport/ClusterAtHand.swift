@@ -2,6 +2,7 @@ import ClusterMember
 import ConfigurationFile
 import ControlAPI
 import ControlClient
+import DatabaseService
 import Doctor
 import PKI
 
@@ -40,13 +41,15 @@ struct ClusterAtHand {
   ///
   /// - Parameters:
   ///   - uri: as this host would dial it.
-  ///   - isDynamic: it comes from a resource, else from teleport.yaml.
-  func finding(_ database: String, uri: String, isDynamic: Bool) -> Finding {
+  ///   - source: where it is described; see `DatabaseCatalog` for what counts of several.
+  func finding(_ database: String, uri: String, from source: ServedDatabase.Origin) -> Finding {
     let origin =
-      switch (isDynamic, resource(named: database)) {
-      case (true, _): "this host's db_service.resources match db/\(database)"
-      case (false, nil): "'\(database)' is of teleport.yaml"
-      case (false, _): "teleport.yaml counts here, not db/\(database) of the same name"
+      switch (source, resource(named: database)) {
+      case (.dynamic, _): "this host's db_service.resources match db/\(database)"
+      case (.file, nil): "'\(database)' is of teleport.yaml"
+      case (.file, _): "teleport.yaml counts here, not db/\(database) of the same name"
+      case (.cloud, nil): "'\(database)' is not in it, but found in AWS"
+      case (.cloud, _): "what is found in AWS counts here: db_service.resources do not match db/\(database)"
       }
     guard let served else { return .works(.cluster, "'\(name)': \(origin)") }
     guard let listing = served.first(where: { $0.name == database }) else {
@@ -56,7 +59,7 @@ struct ClusterAtHand {
           "Start the Database Service, or have it read its configuration anew if it runs; its log says what keeps it:",
           "",
           "  systemctl reload-or-restart teleport", "  journalctl -u teleport",
-        ])
+        ] + (source == .cloud ? ["", "What has just appeared in AWS is served after db_service.poll_interval."] : []))
     }
     let isCurrent = listing.uri == uri
     return .works(

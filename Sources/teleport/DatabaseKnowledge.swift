@@ -12,14 +12,28 @@ extension DatabaseKnowledge {
       ServedDatabase.spellings(ofUser: user, account: record.accountID, region: record.region)
     },
     roleChain: { user, isSpelledOut, record in
-      guard let account = record.accountID, let region = record.region, let workgroup = record.workgroup else {
+      let target: DatabaseLogin.Target
+      guard let account = record.cluster?.account ?? record.accountID,
+        let region = record.cluster?.region ?? record.region
+      else { return nil }
+      if let cluster = record.cluster {
+        target = .cluster(cluster.id)
+      } else if let workgroup = record.workgroup {
+        target = .workgroup(workgroup)
+      } else {
         return nil
       }
       do {
-        let role = try RoleARN.ofDatabaseUser(user, account: account, region: region, mayBeForeign: isSpelledOut)
-        return RoleChain(
-          roles: [record.assumeRoleARN, role.description].compactMap { $0 }, account: account, region: region,
-          workgroup: workgroup, databaseUser: role.databaseUser)
+        let login = try DatabaseLogin.User(
+          user, at: target, account: account, region: region, mayBeForeign: isSpelledOut)
+        var chain = RoleChain(
+          roles: record.assumeRoleARN.map { [$0] } ?? [], account: account, region: region,
+          workgroup: record.workgroup, cluster: record.cluster?.id, databaseUser: user)
+        if case .role(let role) = login {
+          chain.roles.append(role.description)
+          chain.databaseUser = role.databaseUser
+        }
+        return chain
       } catch let error as AWSError {
         throw AuthError.invalid(error.message, hint: error.mend)
       }

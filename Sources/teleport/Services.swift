@@ -116,6 +116,15 @@ struct Services: Sendable {
           }
         }
       }
+      group.addTask {
+        try await AliasWatch(catalog: catalog).run {
+          do {
+            try await report()
+          } catch {
+            logger.error("the cluster has not heard yet what a custom domain stands for: \(error)")
+          }
+        }
+      }
       if let served = discoveries.served { group.addTask { try await serve(whatIsFoundBy: served, running) } }
       if let shared = discoveries.shared {
         let sharing = DiscoverySharing(side, group: configuration.discovery.group)
@@ -210,7 +219,8 @@ struct Services: Sendable {
         DatabaseRecord(
           name: database.name, description: database.description, protocol: "postgres", uri: database.uri,
           labels: database.labels, accountID: database.account, region: database.region,
-          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, origin: database.origin.rawValue)
+          workgroup: database.workgroup, assumeRoleARN: database.assumeRoleARN, cluster: database.cluster,
+          origin: database.origin.rawValue)
       })
   }
 

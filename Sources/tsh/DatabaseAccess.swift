@@ -64,24 +64,44 @@ enum DatabaseAccess {
     insecure: Bool
   ) async throws -> Issued {
     try await credentials.withClient(insecure: insecure) { client in
-      let listing = try find(name, among: try await client.get("/v1/databases"))
-      let earlier = try stored(credentials.profile).first { $0.name == listing.name }
-      let user =
-        leavesOpen ? user : try pick(user ?? earlier?.user, from: listing.allowedUsers, flag: "--db-user")
-      let database =
+      let listing = try await listing(name, client)
+      let (user, database) =
         leavesOpen
-        ? database : try pick(database ?? earlier?.database, from: listing.allowedNames, flag: "--db-name")
-      let key = KeyPair.generate()
-      let response: DatabaseCertificateResponse = try await client.post(
-        "/v1/certificates/database",
-        DatabaseCertificateRequest(
-          service: listing.name, databaseUser: user, databaseName: database,
-          signingRequestPEM: try key.signingRequestPEM(commonName: credentials.profile.user)))
-      return Issued(
-        name: listing.name, user: user, database: database,
-        identity: ClientIdentity(certificatePEM: response.certificatePEM, keyPEM: key.pem),
-        validUntil: response.validUntil, hostCAPEM: response.hostCAPEM)
+        ? (user, database) : try choose(listing, user: user, database: database, credentials.profile)
+      return try await issue(listing, user: user, database: database, credentials.profile, client)
     }
+  }
+
+  /// The database as the user's roles show it.
+  static func listing(_ name: String, _ client: APIClient) async throws -> DatabaseListing {
+    try find(name, among: try await client.get("/v1/databases"))
+  }
+
+  /// What was asked for, else what an earlier login chose, else the only choice that the roles leave.
+  static func choose(
+    _ listing: DatabaseListing, user: String?, database: String?, _ profile: Profile
+  ) throws -> (user: String?, database: String?) {
+    let earlier = try stored(profile).first { $0.name == listing.name }
+    return (
+      try pick(user ?? earlier?.user, from: listing.allowedUsers, flag: "--db-user"),
+      try pick(database ?? earlier?.database, from: listing.allowedNames, flag: "--db-name")
+    )
+  }
+
+  /// Asks for a certificate of the database for that user and that name in it; `nil` leaves a field to the client.
+  static func issue(
+    _ listing: DatabaseListing, user: String?, database: String?, _ profile: Profile, _ client: APIClient
+  ) async throws -> Issued {
+    let key = KeyPair.generate()
+    let response: DatabaseCertificateResponse = try await client.post(
+      "/v1/certificates/database",
+      DatabaseCertificateRequest(
+        service: listing.name, databaseUser: user, databaseName: database,
+        signingRequestPEM: try key.signingRequestPEM(commonName: profile.user)))
+    return Issued(
+      name: listing.name, user: user, database: database,
+      identity: ClientIdentity(certificatePEM: response.certificatePEM, keyPEM: key.pem),
+      validUntil: response.validUntil, hostCAPEM: response.hostCAPEM)
   }
 
   /// The database of that name; else the only one that has the name in AWS, before its place was added to it.

@@ -10,6 +10,7 @@ struct Database: AsyncParsableCommand {
     commandName: "db", abstract: "List, log in to and connect to databases.",
     subcommands: [
       DatabaseList.self, DatabaseLogin.self, DatabaseLogout.self, Connect.self, Config.self, Env.self, Execute.self,
+      DatabaseDoctor.self,
     ])
 }
 

@@ -53,7 +53,9 @@ class World:
         self.containers = description.get("containers", {})
         self.clusters = description.get("clusters", [])
         self.inventory = Inventory()
-        self.sso_token = description.get("sso_token")
+        self.sso_tokens = {description.get("sso_token")}
+        # Each is good once.
+        self.sso_refresh_tokens = {description.get("sso_refresh_token")}
         self.postgres = postgres
         self.lock = threading.Lock()
         # access key id -> secret, token, principal ARN as in error texts, ARN that trust policies name, end
@@ -160,6 +162,10 @@ class Handler(SourceEndpoints, ClusterEndpoints, InventoryEndpoints, http.server
                 self.world.faults = json.loads(body)
                 self.world.ahead = 0
             return self.answer(200, b"{}")
+        if self.path == "/_control/sso":
+            with self.world.lock:
+                self.world.sso_refresh_tokens |= set(json.loads(body)["refresh"])
+            return self.answer(200, b"{}")
         if self.path == "/_control/clock":
             self.world.ahead = json.loads(body)["ahead"]
             return self.answer(200, b"{}")
@@ -179,6 +185,8 @@ class Handler(SourceEndpoints, ClusterEndpoints, InventoryEndpoints, http.server
             self.world.password_lifetime = wanted.get("password", PASSWORD_LIFETIME)
             self.world.passwords.clear()
             return self.answer(200, b"{}")
+        if self.path == "/token":
+            return self.renew_sso_token(json.loads(body))
         target = self.headers.get("X-Amz-Target", "")
         form = {} if target else dict(urllib.parse.parse_qsl(body.decode()))
         action = target.split(".")[-1] or form.get("Action", "")

@@ -57,8 +57,28 @@ class SourceEndpoints:
             "AccessKeyId": key, "SecretAccessKey": entry["secret"], "Token": entry["token"],
             "Expiration": self.world.iso(entry["end"])}).encode(), [("Content-Type", "application/json")])
 
+    def renew_sso_token(self, call):
+        """CreateToken of sso-oidc, for the holder of a refresh token."""
+        self.world.count("CreateToken")
+        if self.fault("CreateToken"):
+            return
+        with self.world.lock:
+            known = call.get("refreshToken") in self.world.sso_refresh_tokens
+            self.world.sso_refresh_tokens.discard(call.get("refreshToken"))
+        registered = (call.get("clientId"), call.get("clientSecret")) == ("client-of-the-tests", "client-secret")
+        if not known or not registered or call.get("grantType") != "refresh_token" or "Authorization" in self.headers:
+            return self.answer(400, json.dumps({"error": "invalid_grant", "error_description": "Invalid refresh token"}).encode(),
+                               [("x-amzn-ErrorType", "InvalidGrantException"), ("Content-Type", "application/json")])
+        token, refresh = "sso-" + secrets.token_urlsafe(16), "refresh-" + secrets.token_urlsafe(16)
+        with self.world.lock:
+            self.world.sso_tokens.add(token)
+            self.world.sso_refresh_tokens.add(refresh)
+        self.answer(200, json.dumps({
+            "accessToken": token, "tokenType": "Bearer", "expiresIn": 3600, "refreshToken": refresh}).encode(),
+            [("Content-Type", "application/json")])
+
     def sso_credentials(self, query):
-        if self.headers.get("x-amz-sso_bearer_token") != self.world.sso_token:
+        if self.headers.get("x-amz-sso_bearer_token") not in self.world.sso_tokens:
             return self.answer(401, json.dumps({"message": "Session token not found or invalid"}).encode(),
                                [("x-amzn-ErrorType", "UnauthorizedException")])
         self.world.count("GetRoleCredentials")

@@ -47,6 +47,7 @@ struct EndpointTests {
     (.redshiftServerless, "us-east-1", false, true, "redshift-serverless.us-east-1.api.aws"),
     (.redshiftServerless, "us-gov-west-1", true, false, "redshift-serverless-fips.us-gov-west-1.amazonaws.com"),
     (.redshiftServerless, "cn-north-1", false, false, "redshift-serverless.cn-north-1.amazonaws.com.cn"),
+    (.ssoOIDC, "us-east-1", false, false, "oidc.us-east-1.amazonaws.com"),
     (.ssoPortal, "us-east-1", false, false, "portal.sso.us-east-1.amazonaws.com"),
     (.ssoPortal, "us-east-1", true, true, "portal.sso-fips.us-east-1.api.aws"),
   ])

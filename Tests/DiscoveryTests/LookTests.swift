@@ -54,9 +54,12 @@ struct LookTests {
     let aws = FakeAWS()
     let discovery = try discovery(aws)
     aws.regions.withLock { $0 = ["us-east-1": ["a"], "eu-west-1": ["b", "c"]] }
-    #expect(names(await discovery.look()) == ["a", "b", "c"])
+    let whole = await discovery.look()
+    #expect(names(whole) == ["a", "b", "c"] && whole.failures.isEmpty)
     aws.regions.withLock { $0 = ["us-east-1": ["d"]] }
-    #expect(names(await discovery.look()) == ["b", "c", "d"])
+    let partial = await discovery.look()
+    #expect(names(partial) == ["b", "c", "d"])
+    #expect(partial.failures.map(\.place) == ["eu-west-1"])
     aws.regions.withLock { $0 = ["us-east-1": ["d"], "eu-west-1": []] }
     #expect(names(await discovery.look()) == ["d"])
     // Nobody looks there any more: nothing is kept.

@@ -1,4 +1,6 @@
-"""A name server for one alias: name_server.py ALIAS TARGET. Answers every other question with "no such name"."""
+"""A name server for one alias: name_server.py ALIAS TARGET. Answers every other question with "no such name".
+
+If TARGET is the path of a file, the target is what stands there at the moment."""
 
 import os
 import pathlib
@@ -29,7 +31,10 @@ def main():
         pathlib.Path(os.environ["READY"]).touch()
         while True:
             query, client = server.recvfrom(512)
-            server.sendto(answer(query, *sys.argv[1:]), client)
+            alias, target = sys.argv[1:]
+            if target.startswith("/"):
+                target = pathlib.Path(target).read_text().strip()
+            server.sendto(answer(query, alias, target), client)
 
 
 if __name__ == "__main__":

@@ -425,6 +425,7 @@ def test_rotation_keeps_the_chain_and_edits_show():
         removed.unlink()
         assert "are missing" in verify(cluster)[1]
         removed.write_bytes(content)
+        removed.chmod(0o600)
         # Records cut off the end while nothing runs are noticed at the next start.
         cluster.stop_teleport()
         current = log / "events.log"

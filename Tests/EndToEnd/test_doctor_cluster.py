@@ -154,3 +154,19 @@ def test_what_a_provisioned_cluster_refuses(cluster, chains):  # noqa: F811
     assert code == 1
     mend = "\n".join(findings["database credentials"]["mend"])
     assert [policy["Statement"][0]["Action"] for policy in policies(mend)] == ["redshift:GetClusterCredentials"] * 2
+
+
+def test_explain_shows_the_chain_of_a_provisioned_cluster(cluster, chains):  # noqa: F811
+    def explain(name, user, format="json"):
+        return cluster.run(
+            "tctl", "db", "explain", "--user=chain-carla", f"--db={name}", f"--db-user={user}", "--db-name=dev",
+            f"--format={format}")
+
+    answer = json.loads(explain("cluster-of-middle", "reporter"))
+    assert answer["allowed"] and answer["aws"] == {
+        "roles": [role("middle")], "account": "123456789012", "region": "us-east-1", "cluster": "a-cluster",
+        "databaseUser": "reporter"}
+    answer = json.loads(explain("cluster", role(USER)))
+    assert answer["aws"]["roles"] == [role(USER)] and answer["aws"]["databaseUser"] == f"IAMR:{USER}"
+    assert "get credentials of cluster a-cluster; the session is user reporter there" in explain(
+        "cluster-of-middle", "reporter", "text")

@@ -42,6 +42,7 @@ def chains(cluster):
     cluster.start_teleport()
     cluster.make_role("anybody", users="['*']")
     yield cluster.make_user("chain-carla", "anybody")
+    cluster.run("tctl", "users", "rm", "chain-carla")
     cluster.stop_teleport()
     cluster.config.write_text(before)
     cluster.start_teleport()

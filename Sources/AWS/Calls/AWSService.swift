@@ -32,4 +32,6 @@ public struct AWSService: Sendable, Equatable {
     "redshift-serverless", settingName: "REDSHIFT_SERVERLESS", target: "RedshiftServerless")
   /// The portal of IAM Identity Center that gives credentials of roles.
   public static let ssoPortal = AWSService("portal.sso", settingName: "SSO")
+  /// The part of IAM Identity Center that gives and renews tokens.
+  public static let ssoOIDC = AWSService("oidc", settingName: "SSO_OIDC")
 }

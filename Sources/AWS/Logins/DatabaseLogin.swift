@@ -14,6 +14,20 @@ public struct DatabaseLogin: Hashable, Sendable {
     case role(RoleARN)
     /// A database user by name; of clusters only.
     case name(String)
+
+    /// Whom `user` means: at a workgroup an IAM role by name or ARN, at a cluster a role's ARN or a database user's name.
+    ///
+    /// - Parameter mayBeForeign: somebody who may has written that very ARN: it may be of another account than the database.
+    public init(
+      _ user: String, at target: Target, account: String, region: String, mayBeForeign: Bool
+    ) throws {
+      if case .cluster = target, !user.hasPrefix("arn:") {
+        self = .name(user)
+      } else {
+        self = .role(
+          try RoleARN.ofDatabaseUser(user, account: account, region: region, mayBeForeign: mayBeForeign))
+      }
+    }
   }
 
   public let target: Target

@@ -42,21 +42,28 @@ public struct ExplainResponse: Codable, Sendable {
   }
 }
 
-/// How a login of Redshift Serverless is got from AWS.
+/// How a login of Redshift, serverless or provisioned, is got from AWS.
 public struct RoleChain: Codable, Sendable, Equatable {
-  /// ARNs of the roles that are assumed, in that order; the last one is the database user's.
+  /// ARNs of the roles that are assumed, in that order; the last one is the database user's, where users are roles.
   public var roles: [String]
   public var account: String
   public var region: String
-  public var workgroup: String
+  /// The workgroup that gives the password; `nil` for a provisioned cluster.
+  public var workgroup: String?
+  /// The provisioned cluster likewise.
+  public var cluster: String?
   /// The user that the session has in the database.
   public var databaseUser: String
 
-  public init(roles: [String], account: String, region: String, workgroup: String, databaseUser: String) {
+  public init(
+    roles: [String], account: String, region: String, workgroup: String? = nil, cluster: String? = nil,
+    databaseUser: String
+  ) {
     self.roles = roles
     self.account = account
     self.region = region
     self.workgroup = workgroup
+    self.cluster = cluster
     self.databaseUser = databaseUser
   }
 }

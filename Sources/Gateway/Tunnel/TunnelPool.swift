@@ -75,7 +75,7 @@ final class TunnelPool {
   private func refuse(_ client: ClientLeg, _ database: String) {
     client.serverFailed(
       WireError(
-        .cannotConnect, "no database service for '\(database)' is connected",
+        .noDatabaseService, "no database service for '\(database)' is connected",
         hint: "Try again in a moment; the administrator sees agents with 'tctl db ls'."), rejectedPassword: false)
   }
 

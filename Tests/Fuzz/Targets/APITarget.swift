@@ -22,7 +22,7 @@ extension FuzzTarget {
     body(ResourceRequest<AuthPreference>.self), body(AuditPlace.self), body(ErrorBody.self), body(Ping.self),
   ]
 
-  private static func body<Body: Codable>(_ type: Body.Type) -> @Sendable (Data) throws -> Void {
+  private static func body<Body: Codable & SendableMetatype>(_ type: Body.Type) -> @Sendable (Data) throws -> Void {
     { data in
       guard let body = try? JSONDecoder.api.decode(type, from: data) else { return }
       let written = try JSONEncoder.api.encode(body)

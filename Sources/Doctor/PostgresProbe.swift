@@ -4,10 +4,12 @@ import Reactor
 import Secrets
 import TLS
 
-/// Looks at the network's half of a login: name, connection, TLS, authentication, first query.
+/// Looks at the network's half of a login at what speaks PostgreSQL's protocol: name, connection, TLS, authentication, first
+/// query.
 ///
 /// Blocks, each link for its own limit at most; for a thread that may wait.
-public struct DatabaseProbe: Sendable {
+public struct PostgresProbe: Sendable {
+  let peer: ProbedPeer
   let host: String
   let port: UInt16
   let serverName: String
@@ -18,9 +20,10 @@ public struct DatabaseProbe: Sendable {
   let limit: Double
 
   public init(
-    host: String, port: UInt16, serverName: String, tls: ClientTLSContext, limit: Double = 10,
+    _ peer: ProbedPeer, host: String, port: UInt16, serverName: String, tls: ClientTLSContext, limit: Double = 10,
     resolve: @escaping @Sendable () throws -> [SocketAddress]
   ) {
+    self.peer = peer
     self.host = host
     self.port = port
     self.serverName = serverName
@@ -33,7 +36,7 @@ public struct DatabaseProbe: Sendable {
   public struct Login: Sendable {
     public let user: String
     public let database: String
-    /// `nil`: the database is expected to ask for none.
+    /// `nil`: the other end is expected to ask for none.
     public let password: Secret?
 
     public init(user: String, database: String, password: Secret?) {
@@ -43,8 +46,10 @@ public struct DatabaseProbe: Sendable {
     }
   }
 
-  /// - Parameter login: `nil` if there are no credentials to log in with.
-  public func examine(login: Login?) -> [Finding] {
+  /// - Parameters:
+  ///   - login: `nil` if there are no credentials to log in with.
+  ///   - missing: the link that ought to have given them.
+  public func examine(login: Login?, missing: Finding.Link = .databaseCredentials) -> [Finding] {
     var findings: [Finding] = []
     let addresses: [SocketAddress]
     do {
@@ -52,38 +57,33 @@ public struct DatabaseProbe: Sendable {
       let shown = addresses.map(\.host).joined(separator: ", ")
       findings.append(.works(.nameResolution, "\(host) is \(shown)"))
     } catch {
-      findings.append(Self.unresolved(error, host: host))
-      return findings + Finding.skipped([.connection, .tls, .authentication, .firstQuery], after: .nameResolution)
+      let reason = (error as? WireError)?.message ?? "\(error)"
+      findings.append(.broken(.nameResolution, "\(host): \(reason)", mend: peer.unresolved(host)))
+      return findings + Finding.skipped([.connection, .tls] + peer.sessionLinks, after: .nameResolution)
     }
     guard let connection = connect(addresses, &findings) else {
-      return findings + Finding.skipped([.tls, .authentication, .firstQuery], after: .connection)
+      return findings + Finding.skipped([.tls] + peer.sessionLinks, after: .connection)
     }
     guard secure(connection, &findings) else {
-      return findings + Finding.skipped([.authentication, .firstQuery], after: .tls)
+      return findings + Finding.skipped(peer.sessionLinks, after: .tls)
     }
     guard let login else {
-      return findings + Finding.skipped([.authentication, .firstQuery], after: .databaseCredentials)
+      return findings + Finding.skipped(peer.sessionLinks, after: missing)
     }
-    guard authenticate(connection, login, &findings) else {
-      return findings + Finding.skipped([.firstQuery], after: .authentication)
+    do {
+      try logIn(connection, login)
+    } catch {
+      return findings + peer.refusal(error, login, limit)
     }
+    findings += peer.entered
+    findings.append(.works(.authentication, "logged in as '\(login.user)' to '\(login.database)'"))
     findings.append(firstQuery(connection))
     return findings
   }
 
   private var deadline: ContinuousClock.Instant { .now + .seconds(limit) }
 
-  // MARK: Name and connection
-
-  private static func unresolved(_ error: any Error, host: String) -> Finding {
-    let reason = (error as? WireError)?.message ?? "\(error)"
-    return .broken(
-      .nameResolution, "\(host): \(reason)",
-      mend: [
-        "Check the uri of this database and the DNS of this host:", "", "  getent hosts \(host)", "",
-        "A private endpoint resolves inside its VPC only, or with DNS resolution enabled on the peering.",
-      ])
-  }
+  // MARK: Connection
 
   private func connect(_ addresses: [SocketAddress], _ findings: inout [Finding]) -> ProbeConnection? {
     var failures: [String] = []
@@ -96,16 +96,7 @@ public struct DatabaseProbe: Sendable {
         failures.append("\(address): \(error.text(limit))")
       }
     }
-    findings.append(
-      .broken(
-        .connection, failures.joined(separator: "; "),
-        mend: [
-          "This host needs a way to the database's endpoint. Check, in this order:",
-          "- the security group of the workgroup: inbound TCP \(port) from this host's group or address;",
-          "- routes, peering and network ACLs between this host's VPC and the database's;",
-          "- whether the workgroup is publicly accessible, if this host is outside its VPC.", "",
-          "  nc -zv \(host) \(port)",
-        ]))
+    findings.append(.broken(.connection, failures.joined(separator: "; "), mend: peer.unconnected(host, port)))
     return nil
   }
 
@@ -118,9 +109,7 @@ public struct DatabaseProbe: Sendable {
       let answer = try connection.receive()
       guard answer == [UInt8(ascii: "S")] else {
         findings.append(
-          .broken(
-            .tls, "the server refuses TLS, or is no PostgreSQL or Redshift server",
-            mend: ["Check that the uri leads to the database, and enable TLS there; Sallyport never goes without."]))
+          .broken(.tls, "the server refuses TLS, or is no \(peer.kind)", mend: [peer.wrongServer]))
         return false
       }
       try connection.secure(tls, serverName: serverName)
@@ -155,49 +144,12 @@ public struct DatabaseProbe: Sendable {
   private func tlsFinding(_ failure: ProbeFailure, shown: CertificateFacts?) -> Finding {
     let shows = shown.map { ["The server shows \($0.summary)."] } ?? []
     guard case .tls(let tls) = failure else {
-      return .broken(
-        .tls, failure.text(limit), mend: ["Check that the uri leads to a PostgreSQL or Redshift endpoint."] + shows)
+      return .broken(.tls, failure.text(limit), mend: [peer.wrongServer] + shows)
     }
-    let mend: [String] =
-      switch tls.reason {
-      case .legacyCommonName:
-        [
-          "The certificate is older than July 2020 or made in that way: rotate the database's SSL/TLS certificate",
-          "(RDS and Redshift: modify the instance to use a current certificate authority).",
-        ]
-      case .nameMismatch:
-        [
-          "The name dialled is '\(serverName)'. Write the endpoint's own name in uri, or set tls.server_name to the name",
-          "in the certificate (a custom domain or an address in uri needs that).",
-        ]
-      case .untrustedIssuer:
-        [
-          "Set tls.ca_cert_file of this database to the bundle of its CA; Amazon's roots are in Debian's ca-certificates,",
-          "and Redshift's bundle is at https://s3.amazonaws.com/redshift-downloads/amazon-trust-ca-bundle.crt.",
-        ]
-      case .expired, .notYetValid:
-        [
-          "Compare this host's clock ('date -u') with the certificate's dates; if the clock is right, renew the certificate."
-        ]
-      case .wrongPurpose, .badCertificate: ["Have the certificate of the database reissued."]
-      case .noApplicationProtocol, .alertFromPeer, .truncated, .protocolError:
-        ["Check that nothing between this host and the database ends TLS (a proxy, an inspecting firewall)."]
-      }
-    return .broken(.tls, tls.message, mend: mend + shows)
+    return .broken(.tls, tls.message, mend: peer.untrusted(tls.reason, serverName: serverName) + shows)
   }
 
   // MARK: Login
-
-  private func authenticate(_ connection: ProbeConnection, _ login: Login, _ findings: inout [Finding]) -> Bool {
-    do {
-      try logIn(connection, login)
-      findings.append(.works(.authentication, "logged in as '\(login.user)' to '\(login.database)'"))
-      return true
-    } catch {
-      findings.append(authenticationFinding(error, login))
-      return false
-    }
-  }
 
   private func logIn(_ connection: ProbeConnection, _ login: Login) throws {
     connection.deadline = deadline
@@ -224,26 +176,6 @@ public struct DatabaseProbe: Sendable {
     }
   }
 
-  private func authenticationFinding(_ error: any Error, _ login: Login) -> Finding {
-    switch error {
-    case let failure as AuthenticationFailure:
-      let wire = failure.wireError(user: login.user)
-      var mend = wire.hint.map { [$0] } ?? []
-      if failure.isPasswordRejected, login.user.hasPrefix("IAMR:") {
-        mend += [
-          "What it may do there is granted as to any other:", "", "  GRANT SELECT ON TABLE users TO \"\(login.user)\";",
-        ]
-      }
-      if mend.isEmpty { mend = ["Look at the database's own log."] }
-      return .broken(.authentication, wire.message, mend: mend)
-    case let failure as ProbeFailure:
-      return .broken(.authentication, failure.text(limit), mend: ["Look at the database's own log."])
-    default:
-      return .broken(
-        .authentication, (error as? WireError)?.message ?? "\(error)", mend: ["Look at the database's own log."])
-    }
-  }
-
   private func firstQuery(_ connection: ProbeConnection) -> Finding {
     connection.deadline = deadline
     do {
@@ -265,13 +197,13 @@ public struct DatabaseProbe: Sendable {
         case let failure as ProbeFailure: failure.text(limit)
         default: "\(error)"
         }
-      return .broken(.firstQuery, reason, mend: ["Look at the database's own log; the login itself has worked."])
+      return .broken(.firstQuery, reason, mend: ["The login itself has worked. \(peer.log)"])
     }
   }
 }
 
 extension ProbeFailure {
-  fileprivate func text(_ limit: Double) -> String {
+  func text(_ limit: Double) -> String {
     switch self {
     case .timeout: "no answer within \(Int(limit)) s"
     case .closed: "the other end closed the connection"
