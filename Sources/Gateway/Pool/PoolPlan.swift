@@ -1,7 +1,9 @@
 import PostgresWire
 
 /// A grant's word on pooling: whose connections the session may use, and how new ones are opened.
-public struct PoolPlan: Sendable {
+///
+/// A class, so that sessions without one, which are most, have room for a reference only.
+public final class PoolPlan: Sendable {
   public let settings: PoolSettings
   /// The database's name, for bounds and logs.
   public let database: String
