@@ -37,6 +37,8 @@ public struct DatabaseConfiguration: Sendable, Equatable {
   public var hasAWS: Bool {
     [region, accountID, assumeRoleARN, externalID, workgroup, clusterID].contains { $0 != nil }
   }
+  /// How its server connections outlive their clients; `nil`: they do not.
+  public var pool: PoolConfiguration?
   /// The VPC endpoint that `uri` has to name.
   var endpoint: String?
   var databaseProtocol: String
@@ -44,7 +46,7 @@ public struct DatabaseConfiguration: Sendable, Equatable {
   init(_ section: YAMLSection) throws {
     try section.allow([
       "name", "description", "protocol", "uri", "static_labels", "dynamic_labels", "tls", "ca_cert_file", "aws",
-      "admin_user",
+      "admin_user", "pool",
     ])
     try section.refuse(UnsupportedKey.database)
     name = try section.string("name") ?? ""
@@ -61,6 +63,7 @@ public struct DatabaseConfiguration: Sendable, Equatable {
     tlsMode = try tls?.string("mode") ?? Self.defaultMode
     caFile = try tls?.string("ca_cert_file") ?? section.string("ca_cert_file")
     serverName = try tls?.string("server_name")
+    pool = try section.section("pool").map(PoolConfiguration.init)
     let aws = try section.section("aws")
     try aws?.allow(["region", "account_id", "assume_role_arn", "external_id", "redshift_serverless", "redshift"])
     region = try aws?.string("region")

@@ -71,6 +71,7 @@ extension DatabaseConfiguration {
     workgroup = spec.aws?.redshiftServerless?.workgroupName
     endpoint = spec.aws?.redshiftServerless?.endpointName
     clusterID = spec.aws?.redshift?.clusterID
+    pool = try spec.pool.map(PoolConfiguration.init)
     if let problem { throw RoleError("'\(problem.key.rawValue)' \(problem.text)", at: problem.key.path) }
   }
 }

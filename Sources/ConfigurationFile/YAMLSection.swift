@@ -78,6 +78,12 @@ struct YAMLSection {
     return scalar.string
   }
 
+  /// As `string`, but a text that is empty in quotes counts as one.
+  func text(_ key: String) throws -> String? {
+    if let scalar = mapping[key]?.scalar, scalar.string.isEmpty, scalar.style != .plain { return "" }
+    return try string(key)
+  }
+
   func strings(_ key: String) throws -> [String] {
     guard let value = self[key] else { return [] }
     guard let list = value.sequence else { return try string(key).map { [$0] } ?? [] }

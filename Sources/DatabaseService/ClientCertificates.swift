@@ -23,14 +23,17 @@ public actor ClientCertificates {
     let user: String
   }
 
-  private struct Entry {
+  struct Entry {
     let context: ClientTLSContext
-    let base: ClientTLSContext
-    let trusted: [String]
-    let issuers: [String]
+    fileprivate let base: ClientTLSContext
+    fileprivate let trusted: [String]
+    fileprivate let issuers: [String]
     let validUntil: Date
     /// From here on a better one is looked for.
     let renewal: Date
+
+    /// The CA certificates it stands and falls with.
+    var authorityPEMs: [String] { trusted + issuers }
   }
 
   private static let maximumEntries = 4096
@@ -55,8 +58,8 @@ public actor ClientCertificates {
     self.sign = sign
   }
 
-  /// A context that presents a certificate with `user` as its Common Name.
-  func context(for database: ServedDatabase, user: String) async throws -> ClientTLSContext {
+  /// One whose context presents a certificate with `user` as its Common Name.
+  func entry(for database: ServedDatabase, user: String) async throws -> Entry {
     let key = Key(database: database.name, uri: database.uri, user: user)
     let authorities = try self.authorities()
     let known = entries[key].flatMap { entry in
@@ -64,11 +67,11 @@ public actor ClientCertificates {
       entry.base === database.tls && entry.trusted == authorities.databasePEMs
         && entry.issuers == authorities.databaseClientPEMs && entry.validUntil > Date() + Self.margin ? entry : nil
     }
-    if let known, known.renewal > Date() { return known.context }
+    if let known, known.renewal > Date() { return known }
     do {
-      return try await fetch(key, database, authorities).context
+      return try await fetch(key, database, authorities)
     } catch {
-      if let known { return known.context }
+      if let known { return known }
       throw error
     }
   }

@@ -6,7 +6,6 @@ import Gateway
 import Logging
 import PKI
 import PostgresWire
-import Reactor
 import Secrets
 import Synchronization
 
@@ -191,39 +190,28 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     _ request: SessionRequest, _ identity: UserIdentity, _ database: ServedDatabase, _ checker: AccessChecker,
     _ event: AuditEvent, _ lockable: LockableSession, isSpelledOut: Bool
   ) async throws -> SessionGrant {
-    var user = request.user
-    var password: Secret?
-    var isCached = false
-    var tls = database.tls
-    if let redshift = database.redshift {
-      let login = try redshift.login(user: request.user, database: request.database, isSpelledOut: isSpelledOut)
-      let result = try await authenticator.credentials(
-        for: login, userName: identity.username, rejected: request.rejectedPassword)
-      (user, password, isCached) = (result.credentials.user, result.credentials.password, result.isCached)
-    } else {
-      tls = try await clientCertificates.context(for: database, user: user)
-    }
-    let addresses: [SocketAddress]
-    do {
-      addresses = try Resolver.addresses(host: database.host, port: database.port)
-    } catch {
-      let refusal = error.at(.nameResolution, database.host, session: lockable.id)
-      refusals.note(refusal, event)
-      throw refusal
-    }
+    let logins = DatabaseLogins(
+      database: database, identity: identity, user: request.user, databaseName: request.database,
+      isSpelledOut: isSpelledOut, authenticator: authenticator, clientCertificates: clientCertificates, keys: keys,
+      refusals: refusals, event: event)
+    let (login, poolIdentity) = try await logins.login(rejected: request.rejectedPassword)
     let sessionID = lockable.id
     let recording = queries?.begin(event)
     sessions.withLock { $0[sessionID] = GrantedSession(event: event, recording: recording, lockable: lockable) }
     let remaining = identity.notValidAfter.timeIntervalSinceNow
-    let keys = keys
     return SessionGrant(
-      sessionID: sessionID, addresses: addresses, tls: tls, serverName: database.serverName, user: user,
-      database: request.database, password: password, isPasswordCached: isCached,
-      deriveKeys: { [password] derivation throws(AuthenticationFailure) in
-        try keys.keys(for: derivation, password: password)
-      },
+      sessionID: sessionID, login: login, database: request.database,
       idleTimeout: checker.clientIdleTimeout.map { UInt64($0) * 1000 },
-      lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil, recording: recording)
+      lifetime: checker.disconnectsExpiredCertificate ? UInt64(max(0, remaining) * 1000) : nil, recording: recording,
+      pool: database.pool.map { settings in
+        PoolPlan(settings: settings, database: database.name, identity: poolIdentity) { [refusals] rejected in
+          do {
+            return .success(try await logins.login(rejected: rejected?.password).login)
+          } catch {
+            return .failure(refusals.wireError(error, event))
+          }
+        }
+      })
   }
 
   public func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {

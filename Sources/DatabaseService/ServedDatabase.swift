@@ -4,6 +4,7 @@ import Audit
 import ConfigurationFile
 import ControlAPI
 import Foundation
+import Gateway
 import Secrets
 import TLS
 import TextForms
@@ -34,6 +35,7 @@ public struct ServedDatabase: Sendable {
   private let tlsMode: ClientTLSContext.Mode
   private let caPEM: String?
   private(set) var redshift: RedshiftTarget?
+  let pool: PoolSettings?
 
   /// - Throws: `ConfigurationError` that names the database and the missing or contradictory setting.
   public init(_ configuration: DatabaseConfiguration, origin: Origin = .file) throws {
@@ -62,6 +64,7 @@ public struct ServedDatabase: Sendable {
       caPEM = configuration.caPEM ?? fromFile
       tls = try ClientTLSContext(mode: tlsMode, trustedCAPEM: caPEM)
       redshift = try RedshiftTarget(configuration, host: host, complaint: complaint)
+      pool = configuration.pool.map(PoolSettings.init)
     } catch let error as TLSConfigurationError {
       throw complaint(error.description)
     } catch let error as AWSError {
@@ -76,6 +79,19 @@ public struct ServedDatabase: Sendable {
     try ClientTLSContext(
       mode: tlsMode, trustedCAPEM: caPEM, furtherCAPEMs: caPEM == nil ? clusterCAPEMs : [],
       clientCertificate: certificate)
+  }
+
+  /// What connections to it have in common, as it is configured.
+  var identity: Identity {
+    Identity(name: name, uri: uri, serverName: serverName, tlsMode: tlsMode, caPEM: caPEM)
+  }
+
+  struct Identity: Hashable {
+    let name: String
+    let uri: String
+    let serverName: String
+    let tlsMode: ClientTLSContext.Mode
+    let caPEM: String?
   }
 
   /// `db_type` of audit records.

@@ -51,6 +51,27 @@ struct GatewayMetrics {
             sample.counters.databaseHandshakes.failed.map { ($0.key.rawValue, $0.value) }
           }),
       MetricFamily(
+        "sallyport_pool_servers_idle", .gauge, help: "Server connections that wait for their next client.",
+        sum { UInt64($0.keptServers) }),
+      MetricFamily(
+        "sallyport_pool_servers_shared", .gauge, help: "Server connections of pools in mode transaction.",
+        sum { UInt64($0.sharedServers) }),
+      MetricFamily(
+        "sallyport_pool_clients_waiting", .gauge, help: "Clients that wait for a server connection.",
+        sum { UInt64($0.waitingClients) }),
+      MetricFamily(
+        "sallyport_pool_timeouts_total", .counter, help: "Clients that waited longer than query_wait_timeout.",
+        sum { $0.counters.pool.timeouts }),
+      MetricFamily(
+        "sallyport_pool_servers_kept_total", .counter, help: "Server connections that were reset and kept.",
+        sum { $0.counters.pool.kept }),
+      MetricFamily(
+        "sallyport_pool_servers_reused_total", .counter, help: "Clients that got a server connection used before.",
+        sum { $0.counters.pool.reused }),
+      MetricFamily(
+        "sallyport_pool_servers_discarded_total", .counter, help: "Pooled server connections that ended.",
+        tally("reason") { sample in sample.counters.pool.discarded.map { ($0.key.rawValue, $0.value) } }),
+      MetricFamily(
         "sallyport_reactor_up", .gauge, help: "1 if the reactor answered in time.",
         reactors.map { .init($0.labels, $0.1 == nil ? 0 : 1) }),
       MetricFamily(

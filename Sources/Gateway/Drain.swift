@@ -42,6 +42,7 @@ extension Worker {
     isDraining = true
     endsSessionsWhenIdle = silence == 0
     for pool in agentPools.values { pool.stop() }
+    pools.drain()
     reactor.forEachChannel { channel in
       if let listener = channel as? Listener {
         listener.close()

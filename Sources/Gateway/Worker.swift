@@ -21,6 +21,8 @@ final class Worker {
   var agentPools: [String: AgentPool] = [:]
   /// On an agent's first reactor: its proxies.
   var agentLinks: [String: AgentLink] = [:]
+  /// Server connections that wait for their next client.
+  let pools = ServerPools()
   var cancelKeys: CancelKeys
   /// Clients, and those of them whose login is not over.
   var clientCount = 0

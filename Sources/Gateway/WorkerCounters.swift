@@ -20,6 +20,8 @@ public struct WorkerCounters: Sendable {
   public internal(set) var clientHandshakes = Handshakes()
   public internal(set) var databaseHandshakes = Handshakes()
 
+  public internal(set) var pool = PoolCounters()
+
   /// Outcomes of TLS handshakes on one kind of connection.
   public struct Handshakes: Sendable {
     public internal(set) var completed: UInt64 = 0
@@ -41,12 +43,20 @@ public struct ReactorSample: Sendable {
   /// Connections to the public port, and those of them whose login is not over.
   public let clients: Int
   public let logins: Int
+  /// Server connections that wait for their next client.
+  public let keptServers: Int
+  /// Server connections of mode transaction, in use or not, and clients that wait for one.
+  public let sharedServers: Int
+  public let waitingClients: Int
 
   init(_ worker: Worker) {
     counters = worker.counters
     channels = worker.reactor.channelCount
     clients = worker.clientCount
     logins = worker.loginCount
+    keptServers = worker.pools.count
+    sharedServers = worker.pools.sharedCount
+    waitingClients = worker.pools.waitingCount
   }
 
   /// Of a gateway's reactor; on its thread.

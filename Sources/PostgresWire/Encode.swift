@@ -44,6 +44,9 @@ public enum Encode {
 
   public static func terminate() -> [UInt8] { message("X", []) }
 
+  /// Has the database send what it has to say, without ending a transaction as Sync does.
+  public static func flush() -> [UInt8] { message("H", []) }
+
   public static func authenticationOk() -> [UInt8] { message("R", [0, 0, 0, 0]) }
 
   public static func backendKeyData(processID: UInt32, secret: UInt32) -> [UInt8] {
@@ -51,6 +54,10 @@ public enum Encode {
     body.append(uint32: processID)
     body.append(uint32: secret)
     return message("K", body)
+  }
+
+  public static func parameterStatus(name: [UInt8], value: [UInt8]) -> [UInt8] {
+    message("S", name + [0] + value + [0])
   }
 
   /// - Parameter status: `I`, `T` or `E` as a byte.

@@ -12,6 +12,13 @@ public enum FrontendMessage {
     public let isWhole: Bool
   }
 
+  /// The first five bytes of a message.
+  public static func header(_ type: UInt8, bodyLength: UInt32) -> [UInt8] {
+    var header = [type]
+    header.append(uint32: bodyLength.addingReportingOverflow(4).overflow ? .max : bodyLength + 4)
+    return header
+  }
+
   /// `Q`: the text.
   public static func query(_ body: [UInt8]) -> Text {
     body.withUnsafeBytes { bytes in

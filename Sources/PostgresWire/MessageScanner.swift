@@ -9,7 +9,8 @@ public struct MessageScanner: Sendable {
 
   /// What a chunk contained.
   public struct Scan: Sendable {
-    /// Offset just behind a complete Terminate message, if one was seen: what follows is not to be relayed.
+    /// Offset just behind a complete Terminate message, whose length is `terminateLength`, if one was seen: what follows
+    /// is not to be relayed.
     public var terminateEnd: Int?
   }
 
@@ -17,6 +18,9 @@ public struct MessageScanner: Sendable {
   public static let largeLimit: UInt32 = 0x3fff_fffe
   /// PostgreSQL's PQ_SMALL_MESSAGE_LIMIT for frontend messages that carry only a name or a flag.
   public static let smallLimit: UInt32 = 10_000
+
+  /// Bytes of a Terminate message.
+  public static let terminateLength = 5
 
   private let side: Side
   private var bodyRemaining = 0
@@ -114,8 +118,9 @@ public struct MessageScanner: Sendable {
     }
   }
 
+  /// Whether ReadyForQuery answers a frontend message of that type.
   @inline(__always)
-  private static func beginsCycle(_ type: UInt8) -> Bool {
+  public static func beginsCycle(_ type: UInt8) -> Bool {
     type == UInt8(ascii: "Q") || type == UInt8(ascii: "S") || type == UInt8(ascii: "F")
   }
 
@@ -126,8 +131,10 @@ public struct MessageScanner: Sendable {
     case UInt8(ascii: "Q"), UInt8(ascii: "P"), UInt8(ascii: "B"), UInt8(ascii: "d"), UInt8(ascii: "F"):
       largeLimit
     case UInt8(ascii: "E"), UInt8(ascii: "D"), UInt8(ascii: "C"), UInt8(ascii: "S"), UInt8(ascii: "H"),
-      UInt8(ascii: "X"), UInt8(ascii: "c"), UInt8(ascii: "f"):
+      UInt8(ascii: "c"), UInt8(ascii: "f"):
       smallLimit
+    // Without a body, so that it is known where it begins.
+    case UInt8(ascii: "X"): 4
     default: 0
     }
   }

@@ -23,6 +23,9 @@ public struct MessageWalker: Sendable {
   /// Whether the bytes so far end with a complete message.
   public var isAtMessageBoundary: Bool { !isInBody && headerCount == 0 }
 
+  /// Whether they end within a header, which the next part has behind it.
+  public var isWithinHeader: Bool { headerCount > 0 }
+
   /// Walks over a whole chunk, for those who only want to know where that ends.
   public mutating func walk(_ chunk: UnsafeRawBufferPointer) {
     var position = 0

@@ -12,6 +12,7 @@ public enum SQLState: String, Sendable {
   case nameTooLong = "42622"
   case tooManyConnections = "53300"
   case programLimit = "54000"
+  case queryCanceled = "57014"
   case adminShutdown = "57P01"
   case cannotConnectNow = "57P03"
   case idleSessionTimeout = "57P05"

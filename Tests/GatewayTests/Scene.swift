@@ -82,9 +82,11 @@ struct Scene {
 
     authorizer = OpenAuthorizer { request in
       SessionGrant(
-        sessionID: "1", addresses: [databaseAddress], tls: toDatabase, serverName: "localhost", user: request.user,
-        database: request.database, password: Secret(utf8: "pencil"), isPasswordCached: false, deriveKeys: deriveKeys,
-        idleTimeout: limit, lifetime: limit)
+        sessionID: "1",
+        login: ServerLogin(
+          addresses: [databaseAddress], tls: toDatabase, serverName: "localhost", user: request.user,
+          password: Secret(utf8: "pencil"), isPasswordCached: false, deriveKeys: deriveKeys),
+        database: request.database, idleTimeout: limit, lifetime: limit)
     }
     var settings = GatewaySettings(postgresTLS: server, directTLS: server, http: nil)
     adjust(&settings)

@@ -12,6 +12,7 @@ public struct DatabaseResource: ClusterResource, Equatable {
     public var uri: String
     public var tls: TLS?
     public var aws: AWS?
+    public var pool: Pool?
 
     public init(protocol: String = "postgres", uri: String, tls: TLS? = nil, aws: AWS? = nil) {
       self.protocol = `protocol`
@@ -21,13 +22,13 @@ public struct DatabaseResource: ClusterResource, Equatable {
     }
 
     enum CodingKeys: String, CodingKey {
-      case `protocol`, uri, tls, aws
+      case `protocol`, uri, tls, aws, pool
       case caCert = "ca_cert"
     }
 
     public init(from decoder: any Decoder) throws {
       try RoleKeys(
-        enforced: ["protocol", "uri", "tls", "aws", "ca_cert"],
+        enforced: ["protocol", "uri", "tls", "aws", "pool", "ca_cert"],
         foreign: ["mysql", "oracle", "mongo_atlas", "gcp", "azure", "ad"],
         unenforced: ["dynamic_labels": [], "admin_user": []]
       ).check(decoder)
@@ -36,6 +37,7 @@ public struct DatabaseResource: ClusterResource, Equatable {
       uri = try values.decode(String.self, forKey: .uri)
       tls = try values.decodeIfPresent(TLS.self, forKey: .tls)
       aws = try values.decodeIfPresent(AWS.self, forKey: .aws)
+      pool = try values.decodeIfPresent(Pool.self, forKey: .pool)
       // Teleport's older place of tls.ca_cert.
       if let certificate = try values.decodeIfPresent(String.self, forKey: .caCert), !certificate.isEmpty {
         var tls = self.tls ?? TLS()
@@ -50,6 +52,7 @@ public struct DatabaseResource: ClusterResource, Equatable {
       try values.encode(uri, forKey: .uri)
       try values.encodeIfPresent(tls, forKey: .tls)
       try values.encodeIfPresent(aws, forKey: .aws)
+      try values.encodeIfPresent(pool, forKey: .pool)
     }
   }
 

@@ -40,6 +40,9 @@ struct PreparedStatements {
   private var order: [[UInt8]] = []
   private var bytes = 0
 
+  /// Names that are held in order.
+  var places: Int { order.count }
+
   func statement(_ name: [UInt8]) -> Statement? { statements[name] }
   func portal(_ name: [UInt8]) -> Portal? { portals[name] }
 
@@ -54,7 +57,15 @@ struct PreparedStatements {
       order.removeFirst()
       if oldest != statement.name { remove(statement: oldest) }
     }
-    if order.count > 2 * Self.maximumStatements { order.removeAll { statements[$0] == nil } }
+    if order.count > 2 * Self.maximumStatements { tidyOrder() }
+  }
+
+  /// Drops names that are gone, and all but the last place of those that were given again and again.
+  private mutating func tidyOrder() {
+    order.removeAll { statements[$0] == nil }
+    guard order.count > Self.maximumStatements else { return }
+    var seen: Set<[UInt8]> = []
+    order = order.reversed().filter { seen.insert($0).inserted }.reversed()
   }
 
   mutating func remove(statement name: [UInt8]) {

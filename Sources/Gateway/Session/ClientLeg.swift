@@ -8,12 +8,12 @@ import TunnelWire
 ///
 /// How the client is reached before that and how it hears of the login's outcome is the subclass's: `ClientChannel` for
 /// the public port, `TunnelledClient` for an agent's end of a tunnel. Phases only move forward.
-class ClientLeg: TLSChannel {
+class ClientLeg: TLSChannel, ServerOwner {
   enum Phase { case opening, login, relay, over }
 
-  private enum Tag: UInt8 {
+  enum Tag: UInt8 {
     case login = 1
-    case idle, lifetime, stall
+    case idle, lifetime, stall, wait
   }
   /// Timer tags from here on belong to subclasses.
   static let firstOwnTag: UInt8 = 16
@@ -21,24 +21,29 @@ class ClientLeg: TLSChannel {
   let worker: Worker
   /// Numeric address of the client.
   final var address: String
-  private(set) var phase = Phase.opening
-  private var loginDeadline: Reactor.Timer?
+  final var phase = Phase.opening
+  final var loginDeadline: Reactor.Timer?
   /// Limits of the session, in hours often: without being cancelled they would outlive it.
-  private var idleLimit: Reactor.Timer?
-  private var lifetimeLimit: Reactor.Timer?
+  final var idleLimit: Reactor.Timer?
+  final var lifetimeLimit: Reactor.Timer?
 
-  private var startup: StartupParameters?
-  private var request: SessionRequest?
-  private var grant: SessionGrant?
+  // Of the login: see ClientLogin.swift.
+  final var startup: StartupParameters?
+  final var asked: SessionRequest?
+  final var grant: SessionGrant?
   /// When the grant came, by the reactor's clock: its lifetime runs from there.
-  private var grantedAt: UInt64 = 0
+  final var grantedAt: UInt64 = 0
+  /// What the client is told once its start is on record, if no connection of its own says it.
+  final var poolGreeting: ServerGreeting?
   private var cancelKey: CancelKeys.Key?
-  private(set) var server: ServerLeg?
+  final var server: ServerLeg?
+  /// Has server connections for the time of a transaction only.
+  final var transactions: TransactionSession?
 
   private var scanner = MessageScanner(side: .frontend)
-  private var recorder: QueryRecorder?
+  final var recorder: QueryRecorder?
   /// When either side was last heard, by the reactor's clock, and which one it was.
-  private var lastHeard: UInt64 = 0
+  final var lastHeard: UInt64 = 0
   private var clientSpokeLast = false
   private var lastDrained: UInt64 = 0
   private var isStallWatched = false
@@ -89,113 +94,15 @@ class ClientLeg: TLSChannel {
     }
   }
 
-  // MARK: Login
-
-  /// Begins the login of whoever `certificate` (verified, DER) speaks for.
-  func login(_ parameters: StartupParameters, certificate: [UInt8]) {
-    startup = parameters
-    phase = .login
-    loginDeadline = reactor.startTimer(for: self, tag: Tag.login.rawValue, after: worker.settings.loginDeadline)
-    authorize(
-      SessionRequest(
-        certificate: certificate, user: parameters.user, database: parameters.database,
-        wantsReplication: parameters.wantsReplication, applicationName: parameters.applicationName,
-        clientAddress: address, control: SessionControl(session: handle, mailbox: reactor.mailbox)))
-  }
-
-  private func authorize(_ request: SessionRequest) {
-    self.request = request
-    let (handle, mailbox, gateway) = (handle, reactor.mailbox, worker.gateway)
-    gateway.pool.run {
-      let decision = await gateway.authorizer.authorize(request)
-      let isPosted = mailbox.post { reactor in
-        guard let client = reactor.channel(handle) as? ClientLeg else { return gateway.abandon(decision) }
-        client.decided(decision)
-      }
-      // With a full mailbox the client is left to its deadline.
-      if !isPosted { gateway.abandon(decision) }
-    }
-  }
-
-  private func decided(_ decision: Result<SessionRoute, WireError>) {
-    guard phase == .login else { return worker.gateway.abandon(decision) }
-    switch decision {
-    case .failure(let error): refuse(error)
-    case .success(let route):
-      do {
-        try begin(route)
-      } catch {
-        refuse(error)
-      }
-    }
-  }
-
-  private func begin(_ route: SessionRoute) throws(WireError) {
-    guard let startup, let request else { return }
-    switch route {
-    case .database(let grant):
-      self.grant = grant
-      grantedAt = reactor.now
-      let packet = try startup.relayed(
-        user: grant.user, database: grant.database, replication: startup.wantsReplication)
-      ServerChannel.dial(grant, startup: packet, client: self)
-    case .agents(let database):
-      let packet = try startup.relayed(
-        user: startup.user, database: startup.database, replication: startup.wantsReplication)
-      worker.tunnels.open(
-        database, for: self,
-        OpenRequest(
-          session: .random(), certificate: request.certificate, clientAddress: address, startup: packet))
-    }
-  }
-
-  /// The server leg was opened (again, when an earlier address did not answer).
-  func attach(_ server: ServerLeg) { self.server = server }
-
-  /// The database refused or could not be reached.
-  func serverFailed(_ error: WireError, rejectedPassword: Bool) {
-    guard phase == .login else { return }
-    server = nil
-    if let grant {
-      worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: error) }
-      self.grant = nil
-      if rejectedPassword, grant.isPasswordCached, var request, request.rejectedPassword == nil {
-        request.rejectedPassword = grant.password
-        return authorize(request)
-      }
-    }
-    refuse(error)
-  }
-
-  /// The database let us in.
-  func serverReady(_ greeting: ServerGreeting, from server: ServerLeg) {
-    guard phase == .login else { return server.close() }
-    announceReady(greeting)
-    phase = .relay
-    worker.counters.sessionsStarted &+= 1
-    endLogin()
-    startup = nil
-    request = nil
-    lastHeard = reactor.now
-    // Behind a tunnel, the agent sees to the limits of the session and to its records.
-    guard let grant else { return }
-    recorder = worker.recorder(for: grant)
-    if let idle = grant.idleTimeout { idleLimit = reactor.startTimer(for: self, tag: Tag.idle.rawValue, after: idle) }
-    if let lifetime = grant.lifetime {
-      let used = min(lifetime, reactor.now - grantedAt)
-      lifetimeLimit = reactor.startTimer(for: self, tag: Tag.lifetime.rawValue, after: lifetime - used)
-    }
-    worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: nil) }
-  }
-
   // MARK: Relay
 
   private func relay(_ bytes: UnsafeRawBufferPointer) {
-    guard let server, !hasTerminated else { return }
+    guard server != nil || transactions != nil, !hasTerminated else { return }
     lastHeard = reactor.now
     clientSpokeLast = true
     bytesReceived &+= UInt64(bytes.count)
     worker.counters.bytesFromClients &+= UInt64(bytes.count)
+    let lastType = scanner.lastType
     do {
       let scan = try scanner.scan(bytes)
       let passed = UnsafeRawBufferPointer(rebasing: bytes[..<(scan.terminateEnd ?? bytes.count)])
@@ -204,20 +111,40 @@ class ClientLeg: TLSChannel {
       case .overflow: return endSession("audit log overloaded", telling: QueryRecorder.overflow)
       case .nameTooLong: return endSession("name too long to be recorded", telling: QueryRecorder.nameTooLong)
       }
-      if scan.terminateEnd != nil {
+      if let end = scan.terminateEnd {
         hasTerminated = true
-        server.write(passed)
+        let before = max(0, end - MessageScanner.terminateLength)
+        if let transactions { return transactions.terminate(after: UnsafeRawBufferPointer(rebasing: bytes[..<before])) }
+        guard let server else { return }
+        // What stands before it in these bytes would still have to be answered.
+        let isAlone = end == MessageScanner.terminateLength
+        if !(isAlone && leave(server, after: lastType)) { server.write(passed) }
         endSession("client terminated")
         return
       }
     } catch {
       return endSession("protocol violation by the client", telling: error)
     }
+    if let transactions { return transactions.request(bytes) }
+    guard let server else { return }
     server.write(bytes)
     if server.queuedBytes > Self.highMark {
       pauseReceiving()
       server.notifyWhenQueued(atMost: Self.lowMark)
     }
+  }
+
+  /// Whether the database has answered all that the client has sent it, of which a message of `lastType` was the last.
+  private func isAtRest(_ server: ServerLeg, after lastType: UInt8) -> Bool {
+    // Behind any other, a Sync may be missing.
+    (lastType == 0 || MessageScanner.beginsCycle(lastType)) && server.isIdle(afterRequests: scanner.cycles)
+  }
+
+  /// Leaves a server connection that is at rest to its pool, if it has one.
+  private func leave(_ server: ServerLeg, after lastType: UInt8) -> Bool {
+    guard transactions == nil, isAtRest(server, after: lastType), server.release() else { return false }
+    self.server = nil
+    return true
   }
 
   /// Bytes of the database, unchanged. Returns whether the client keeps up.
@@ -228,7 +155,7 @@ class ClientLeg: TLSChannel {
     worker.counters.bytesToClients &+= UInt64(bytes.count)
     recorder?.noteResponses(bytes, now: reactor.now)
     write(bytes)
-    if worker.endsSessionsWhenIdle { drain(silentFor: 0) }
+    if worker.endsSessionsWhenIdle, transactions == nil { drain(silentFor: 0) }
     guard queuedBytes > Self.highMark else { return true }
     notifyWhenQueued(atMost: Self.lowMark)
     lastDrained = reactor.now
@@ -241,8 +168,11 @@ class ClientLeg: TLSChannel {
 
   override func drained() {
     lastDrained = reactor.now
-    server?.resumeReceiving()
+    if let server { server.resumeReceiving() } else { transactions?.letOn() }
   }
+
+  /// The server has taken in most of what waited for it.
+  func serverDrained() { if let transactions { transactions.letOn() } else { resumeReceiving() } }
 
   /// The database closed its end. At a message boundary the client can be told why; within one it can only be cut.
   func serverEnded(saying error: WireError?) {
@@ -253,8 +183,8 @@ class ClientLeg: TLSChannel {
   ///
   /// - Parameter certificate: who asks, where that is known: must be the session's own user.
   func cancelQuery(askedWith certificate: [UInt8]?, from source: String) {
-    guard phase == .relay, let server else { return }
-    guard let certificate, let own = sessionCertificate, certificate != own else { return server.cancelQuery() }
+    guard phase == .relay else { return }
+    guard let certificate, let own = sessionCertificate, certificate != own else { return cancelQuery() }
     let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant?.sessionID)
     gateway.pool.run {
       let authorizer = gateway.authorizer
@@ -263,8 +193,14 @@ class ClientLeg: TLSChannel {
         return gateway.report { $0.cancelRefused(sessionID, certificate: certificate, clientAddress: source) }
       }
       // A cancel that cannot be delivered is lost, as libpq's is: the protocol has no answer for it.
-      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.server?.cancelQuery() }
+      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.cancelQuery() }
     }
+  }
+
+  /// Whatever is under way now, wherever that is.
+  private func cancelQuery() {
+    guard phase == .relay else { return }
+    if let server { server.cancelQuery() } else { transactions?.cancelWait() }
   }
 
   /// The certificate the session was opened with.
@@ -276,7 +212,9 @@ class ClientLeg: TLSChannel {
     switch phase {
     case .relay:
       // Within a message it would become a part of that: the database must not get what the client has not sent.
-      if scanner.isAtMessageBoundary { server?.write(Encode.terminate()) }
+      if let server, scanner.isAtMessageBoundary, !leave(server, after: scanner.lastType) {
+        server.write(Encode.terminate())
+      }
       endSession("client closed the connection")
     case .opening: openingEnded()
     case .login, .over: close()
@@ -306,6 +244,7 @@ class ClientLeg: TLSChannel {
         "certificate expired",
         telling: WireError(.adminShutdown, "the certificate has expired", hint: "Run 'tsh login' and connect again."))
     case .stall: checkStall()
+    case .wait: transactions?.waitExpired()
     case nil: break
     }
   }
@@ -317,7 +256,8 @@ class ClientLeg: TLSChannel {
       switch server?.backendState {
       case .answering: true
       case .readyForQuery: clientSpokeLast
-      case .copyingIn, nil: false
+      case .copyingIn: false
+      case nil: transactions?.isWaiting ?? false
       }
     let silent = isWaiting ? 0 : reactor.now - lastHeard
     guard silent >= limit else {
@@ -341,8 +281,8 @@ class ClientLeg: TLSChannel {
 
   /// Called now and then while the server drains: ends the session if nothing is under way in it.
   func drain(silentFor silence: UInt64) {
-    guard phase == .relay, let server, server.isIdle(afterRequests: scanner.cycles),
-      reactor.now - lastHeard >= silence
+    guard phase == .relay, reactor.now - lastHeard >= silence,
+      transactions?.isAtRest ?? server?.isIdle(afterRequests: scanner.cycles) ?? false
     else { return }
     endSession("shutdown", telling: Worker.shutdown)
   }
@@ -356,7 +296,7 @@ class ClientLeg: TLSChannel {
     // An error can be put between messages only; the scanner of the other direction knows where it stands.
     let canTell = phase == .relay ? server?.isAtMessageBoundary ?? true : true
     if let error, canTell { announceEnd(error) }
-    if phase == .relay, !hasTerminated, let server, !server.isIdle(afterRequests: scanner.cycles) {
+    if phase == .relay, !hasTerminated, let server, transactions != nil || !isAtRest(server, after: scanner.lastType) {
       // Nobody will read the answer: a running query is cancelled rather than left to burn, and to change things on behalf
       // of somebody who has just been locked. A database does not look at its connection while it works.
       server.cancelQuery()
@@ -371,8 +311,13 @@ class ClientLeg: TLSChannel {
       worker.gateway.report { $0.sessionStarted(grant.sessionID, failure: failure) }
     }
     phase = .over
+    transactions?.end()
     server?.clientEnded()
     finish()
+  }
+
+  func startWaitTimer(after milliseconds: UInt64) -> Reactor.Timer {
+    reactor.startTimer(for: self, tag: Tag.wait.rawValue, after: milliseconds)
   }
 
   override func willClose() {
@@ -382,11 +327,5 @@ class ClientLeg: TLSChannel {
     endLogin()
     if let idleLimit { reactor.cancel(idleLimit) }
     if let lifetimeLimit { reactor.cancel(lifetimeLimit) }
-  }
-
-  private func endLogin() {
-    if let loginDeadline { reactor.cancel(loginDeadline) }
-    loginDeadline = nil
-    loginOver()
   }
 }

@@ -5,27 +5,33 @@ import Secrets
 import TLS
 import TLSTransport
 
-/// The connection to the database on behalf of one client: dial, TLS, authentication, then the relay.
+/// The connection to a database: dial, TLS and authentication for its owner, then the relay for a client; between two
+/// clients it is its pool's.
 final class ServerChannel: ServerLeg {
-  private enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, recording, relay, over }
+  enum Phase { case connecting, tlsAnswer, handshake, authentication, settling, ready, relay, pooled, over }
 
   private enum Tag: UInt8 {
     case connect = 1
-    case silence
+    case silence, pool
   }
 
   /// Milliseconds one address may take to answer before the next is tried.
   private static let connectDeadline: UInt64 = 5_000
 
   let address: SocketAddress
-  private let grant: SessionGrant
-  private let startup: [UInt8]
+  let login: ServerLogin
+  let startup: [UInt8]
   private let remaining: ArraySlice<SocketAddress>
+  /// Who hears of the login, until a client has the connection.
+  var owner: (any ServerOwner)?
   private var client: ClientLeg?
-  private var phase = Phase.connecting
-  private var authentication: ServerAuthentication?
-  private var reader = BackendMessageReader()
-  private var collector = LoginCollector()
+  /// Its life beyond one client.
+  private(set) var pooled: PooledServer?
+  var phase = Phase.connecting
+  // Of the login: see ServerChannelLogin.swift.
+  var authentication: ServerAuthentication?
+  var reader = BackendMessageReader()
+  var collector = LoginCollector()
   private var scanner = MessageScanner(side: .backend)
   /// Runs while the login waits for the database, not while it waits for us.
   private var silence: Reactor.Timer?
@@ -34,55 +40,61 @@ final class ServerChannel: ServerLeg {
 
   override var backendState: MessageScanner.BackendState { scanner.backendState }
   override func isIdle(afterRequests requests: UInt64) -> Bool {
-    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary
+    phase == .relay && scanner.cycles == requests && scanner.isAtMessageBoundary && backendState == .readyForQuery
       && (scanner.transactionStatus ?? collector.greeting.transactionStatus) == UInt8(ascii: "I")
   }
 
   override func cancelQuery() {
     guard phase == .relay, let key = collector.backendKey else { return }
-    CancelChannel.send(key, grant: grant, address: address, worker: worker)
+    if CancelChannel.send(key, login, address, for: self) { pooled?.cancelBegan() }
   }
 
-  /// Connects to the first of the grant's addresses that answers and logs in; the client hears of the outcome.
-  static func dial(_ grant: SessionGrant, startup: [UInt8], client: ClientLeg) {
-    dial(grant, grant.addresses[...], startup: startup, client: client, earlier: nil)
+  /// Connects to the first of the login's addresses that answers and logs in; `owner` hears of the outcome.
+  ///
+  /// - Parameter pool: takes the connection when its client leaves.
+  static func dial(
+    _ login: ServerLogin, startup: [UInt8], owner: any ServerOwner, worker: Worker, pool: PoolMembership? = nil
+  ) {
+    dial(login, login.addresses[...], startup: startup, owner, worker, pool, earlier: nil)
   }
 
   private static func dial(
-    _ grant: SessionGrant, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], client: ClientLeg,
-    earlier: String?
+    _ login: ServerLogin, _ addresses: ArraySlice<SocketAddress>, startup: [UInt8], _ owner: any ServerOwner,
+    _ worker: Worker, _ pool: PoolMembership?, earlier: String?
   ) {
     guard let address = addresses.first else {
-      let error = WireError(
-        .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
-        hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'.")
-      return client.serverFailed(error.at(.connection, session: grant.sessionID), rejectedPassword: false)
+      return owner.serverFailed(
+        WireError(
+          .cannotConnect, "cannot reach the database: \(earlier ?? "its name has no usable address")",
+          hint: "Check that the database service can reach the endpoint: security groups, routes, 'nc -zv HOST PORT'."),
+        rejectedPassword: false, at: .connection)
     }
-    let server = ServerChannel(grant, address, addresses.dropFirst(), startup: startup, client: client)
+    let server = ServerChannel(login, address, addresses.dropFirst(), startup: startup, owner, worker)
     do {
       let descriptor = try server.reactor.sockets.open(address.family)
-      try client.worker.reactor.add(server, descriptor: descriptor)
+      try worker.reactor.add(server, descriptor: descriptor)
       if address.family != AF_UNIX { try server.reactor.sockets.tuneForSession(descriptor) }
     } catch {
-      server.client = nil
+      server.owner = nil
       server.close()
-      return dial(grant, addresses.dropFirst(), startup: startup, client: client, earlier: "\(error)")
+      return dial(login, addresses.dropFirst(), startup: startup, owner, worker, pool, earlier: "\(error)")
     }
-    client.attach(server)
+    server.pooled = pool.map { PooledServer(server, $0, validity: login.validity) }
+    owner.attach(server)
     _ = server.reactor.startTimer(for: server, tag: Tag.connect.rawValue, after: connectDeadline)
     server.reactor.connect(server, to: address)
   }
 
   private init(
-    _ grant: SessionGrant, _ address: SocketAddress, _ remaining: ArraySlice<SocketAddress>, startup: [UInt8],
-    client: ClientLeg
+    _ login: ServerLogin, _ address: SocketAddress, _ remaining: ArraySlice<SocketAddress>, startup: [UInt8],
+    _ owner: any ServerOwner, _ worker: Worker
   ) {
-    self.grant = grant
+    self.login = login
     self.address = address
     self.remaining = remaining
     self.startup = startup
-    self.client = client
-    super.init(worker: client.worker)
+    self.owner = owner
+    super.init(worker: worker)
   }
 
   // MARK: Connecting
@@ -99,6 +111,7 @@ final class ServerChannel: ServerLeg {
     switch Tag(rawValue: tag) {
     case .connect: if phase == .connecting { tryNext("\(address) did not answer in time") }
     case .silence: checkSilence()
+    case .pool: pooled?.timerFired()
     case nil: break
     }
   }
@@ -106,12 +119,12 @@ final class ServerChannel: ServerLeg {
   // MARK: Silence
 
   /// The next word is the database's: waits for it from now on, in place of any earlier wait.
-  private func expectAnswer() {
+  func expectAnswer() {
     endWait()
     silence = reactor.startTimer(for: self, tag: Tag.silence.rawValue, after: worker.settings.databaseDeadline)
   }
 
-  private func endWait() {
+  func endWait() {
     if let silence { reactor.cancel(silence) }
     silence = nil
   }
@@ -123,20 +136,22 @@ final class ServerChannel: ServerLeg {
     case .handshake: missing = "go on with the TLS handshake"
     case .authentication: missing = "go on with the authentication"
     case .settling: missing = "become ready after the authentication"
-    case .connecting, .recording, .relay, .over: return
+    case .connecting, .ready, .relay, .pooled, .over: return
     }
     fail(
       WireError(
         .cannotConnect, "the database did not \(missing) within \(worker.settings.databaseDeadline / 1000) s",
-        hint: "Check that the uri leads to a PostgreSQL or Redshift endpoint and that it is not overloaded."))
+        hint: "Check that the uri leads to a PostgreSQL or Redshift endpoint and that it is not overloaded."),
+      wasSilent: true)
   }
 
   private func tryNext(_ reason: String) {
-    guard let client, phase == .connecting else { return }
+    guard let owner, phase == .connecting else { return }
     phase = .over
-    self.client = nil
+    self.owner = nil
+    let pool = pooled?.membership
     close()
-    Self.dial(grant, remaining, startup: startup, client: client, earlier: reason)
+    Self.dial(login, remaining, startup: startup, owner, worker, pool, earlier: reason)
   }
 
   // MARK: Incoming
@@ -146,7 +161,8 @@ final class ServerChannel: ServerLeg {
     case .relay: relay(bytes)
     case .tlsAnswer: readTLSAnswer(bytes)
     case .authentication, .settling: readLogin(bytes)
-    case .recording: keep(bytes)
+    case .ready: keep(bytes)
+    case .pooled: pooled?.received(bytes)
     case .connecting, .handshake, .over: break
     }
   }
@@ -161,6 +177,7 @@ final class ServerChannel: ServerLeg {
       if !valid.isEmpty { _ = client.deliver(valid) }
       return end(saying: WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
     }
+    if let pooled { return pooled.relay(bytes, to: client) }
     if !client.deliver(bytes) { pauseReceiving() }
   }
 
@@ -177,7 +194,7 @@ final class ServerChannel: ServerLeg {
     }
     phase = .handshake
     expectAnswer()
-    secureAsClient(grant.tls, serverName: grant.serverName, resumingWith: address)
+    secureAsClient(login.tls, serverName: login.serverName, resumingWith: address)
   }
 
   override func secured() {
@@ -185,95 +202,78 @@ final class ServerChannel: ServerLeg {
     phase = .authentication
     worker.counters.databaseHandshakes.completed &+= 1
     authentication = ServerAuthentication(
-      user: grant.user, password: grant.password, tlsServerEndPoint: tls.serverEndPointHash(),
+      user: login.user, password: login.password, tlsServerEndPoint: tls.serverEndPointHash(),
       isTLSVerified: tls.isPeerVerified)
     write(startup)
     expectAnswer()
   }
 
-  // MARK: Login
+  // MARK: Session
 
-  private func readLogin(_ bytes: UnsafeRawBufferPointer) {
-    expectAnswer()
-    do {
-      try reader.append(bytes)
-      while phase == .authentication || phase == .settling, let message = try reader.next() {
-        try phase == .authentication ? authenticate(message) : settle(message)
-      }
-    } catch let failure as AuthenticationFailure {
-      fail(failure.wireError(user: grant.user), rejectedPassword: failure.isPasswordRejected)
-    } catch let error as WireError {
-      fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
-    } catch {
-      fail(WireError(.internalError, "login at the database failed"))
-    }
-  }
-
-  private func authenticate(_ message: BackendMessageReader.Message) throws {
-    guard let step = try authentication?.handle(type: message.type, body: message.body) else { return }
-    perform(step)
-  }
-
-  private func perform(_ step: ServerAuthentication.Step) {
-    switch step {
-    case .send(let bytes): write(bytes)
-    case .wait: break
-    case .authenticated: phase = .settling
-    case .derive(let derivation):
-      endWait()
-      let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, grant.deriveKeys)
-      worker.gateway.pool.run {
-        let keys = Result { () throws(AuthenticationFailure) in try deriveKeys(derivation) }
-        // A full mailbox leaves the login to its deadline.
-        mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.derived(keys) }
-      }
-    }
-  }
-
-  private func derived(_ keys: Result<ScramKeys, AuthenticationFailure>) {
-    guard phase == .authentication else { return }
-    do {
-      guard let step = try authentication?.resume(with: keys.get()) else { return }
-      perform(step)
-      expectAnswer()
-    } catch {
-      fail(error.wireError(user: grant.user))
-    }
-  }
-
-  private func settle(_ message: BackendMessageReader.Message) throws {
-    guard try collector.handle(type: message.type, body: message.body) else { return }
-    phase = .recording
-    authentication = nil
-    endWait()
-    // No byte of the session flows before its start is on record.
-    pauseReceiving()
-    let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant.sessionID)
-    gateway.pool.run {
-      let refusal = await gateway.authorizer.sessionStarting(sessionID)
-      // A full mailbox leaves the login to its deadline.
-      mailbox.post { reactor in (reactor.channel(handle) as? ServerChannel)?.recorded(refusal) }
-    }
-  }
-
-  /// What the database says between its ReadyForQuery and the session's beginning: little, if anything.
-  private func keep(_ bytes: UnsafeRawBufferPointer) {
-    do {
-      try reader.append(bytes)
-    } catch {
-      fail(WireError(.connectionFailure, "the database broke the protocol: \(error.message)"))
-    }
-  }
-
-  private func recorded(_ refusal: WireError?) {
-    guard phase == .recording else { return }
-    if let refusal { return fail(refusal) }
+  /// The session of `client` begins.
+  func begin(for client: ClientLeg) {
+    guard phase == .ready else { return }
     phase = .relay
+    owner = nil
+    self.client = client
     let rest = reader.takeRest()
-    client?.serverReady(collector.greeting, from: self)
+    client.serverReady(pooled?.greeting ?? collector.greeting, from: self)
     if !rest.isEmpty { rest.withUnsafeBytes { relay($0) } }
     // What came with it may have filled the client's queue: then that resumes us.
-    if phase == .relay, (client?.queuedBytes ?? 0) <= ClientLeg.highMark { resumeReceiving() }
+    if phase == .relay, client.queuedBytes <= ClientLeg.highMark { resumeReceiving() }
+  }
+
+  // MARK: Pool
+
+  override func release() -> Bool {
+    guard let pooled, !worker.isDraining else { return false }
+    phase = .pooled
+    client = nil
+    resumeReceiving()
+    pooled.release()
+    return true
+  }
+
+  /// Relays for `client`, whose session runs, from now on.
+  func serve(_ client: ClientLeg) {
+    phase = .relay
+    self.client = client
+    resumeReceiving()
+  }
+
+  /// Nobody needs the connection for now: it is the pool's.
+  func giveBack() {
+    guard phase == .ready || phase == .relay || phase == .pooled else { return }
+    phase = .pooled
+    owner = nil
+    client = nil
+    // What the database has said since its login is over has nobody to read it.
+    guard reader.takeRest().isEmpty else {
+      pooled?.discard(.unexpected)
+      return
+    }
+    resumeReceiving()
+    pooled?.release()
+  }
+
+  /// The pool gives the connection to another owner, as if it had just been logged in.
+  func lend(to owner: any ServerOwner) {
+    guard phase == .pooled else { return }
+    phase = .ready
+    self.owner = owner
+    scanner = MessageScanner(side: .backend)
+    pauseReceiving()
+  }
+
+  func startPoolTimer(after milliseconds: UInt64) -> Reactor.Timer {
+    reactor.startTimer(for: self, tag: Tag.pool.rawValue, after: milliseconds)
+  }
+
+  /// Says goodbye to the database; the pool has forgotten the connection.
+  func discard() {
+    phase = .over
+    write(Encode.terminate())
+    finish()
   }
 
   // MARK: Ends
@@ -281,10 +281,14 @@ final class ServerChannel: ServerLeg {
   /// The client's channel says goodbye for both: closing here first would take its last word away. So would closing
   /// while the last word of a client that has gone is still on its way out.
   override func reactorStopping() {
-    if client == nil, queuedBytes == 0 { close() }
+    if phase == .pooled {
+      pooled?.discard(.shutdown)
+    } else if client == nil, !(owner is ClientLeg), queuedBytes == 0 {
+      close()
+    }
   }
 
-  override func drained() { client?.resumeReceiving() }
+  override func drained() { client?.serverDrained() }
 
   override func plaintextEnded() {
     switch phase {
@@ -292,7 +296,7 @@ final class ServerChannel: ServerLeg {
       let saidWhy = scanner.lastType == UInt8(ascii: "E")
       end(saying: saidWhy ? nil : WireError(.connectionFailure, "the database closed the connection unexpectedly"))
     case .connecting: tryNext("connection closed")
-    case .over: close()
+    case .over, .pooled: close()
     default: fail(WireError(.cannotConnect, "the database closed the connection during the login"))
     }
   }
@@ -302,7 +306,7 @@ final class ServerChannel: ServerLeg {
     case .relay:
       end(saying: WireError(.connectionFailure, "the connection to the database was lost: \(SystemError.text(errno))"))
     case .connecting: tryNext(SystemError.text(errno))
-    case .over: close()
+    case .over, .pooled: close()
     default:
       fail(WireError(.cannotConnect, "the connection to the database was lost: \(SystemError.text(errno))"))
       // Nothing can be sent any more: no lingering.
@@ -314,8 +318,8 @@ final class ServerChannel: ServerLeg {
     if phase == .handshake { worker.counters.databaseHandshakes.fail(failure) }
     switch phase {
     case .relay: end(saying: WireError(.connectionFailure, "TLS with the database failed: \(failure.message)"))
-    case .over: close()
-    default: fail(Self.loginFailure(failure, presentsCertificate: grant.tls.hasCertificate))
+    case .over, .pooled: close()
+    default: fail(Self.loginFailure(failure, presentsCertificate: login.tls.hasCertificate))
     }
   }
 
@@ -329,20 +333,23 @@ final class ServerChannel: ServerLeg {
       hint: "Put what 'tctl auth export --type=db-client' prints into the database's ssl_ca_file and reload it.")
   }
 
-  private func fail(_ error: WireError, rejectedPassword: Bool = false) {
-    if phase == .handshake, let client, giveUpResumption() {
+  func fail(_ error: WireError, rejectedPassword: Bool = false, wasSilent: Bool = false) {
+    if phase == .handshake, let owner, giveUpResumption(), !wasSilent {
       // Some servers offer sessions and choke on them. Nothing of the login has been said yet: once more, in full.
+      // Whoever waited for a silent one has waited long enough.
       phase = .over
-      self.client = nil
+      self.owner = nil
+      let pool = pooled?.membership
       close()
-      return Self.dial(grant, [address] + remaining, startup: startup, client: client, earlier: error.message)
+      return Self.dial(login, [address] + remaining, startup: startup, owner, worker, pool, earlier: error.message)
     }
-    let client = self.client
-    let error = link.map { error.at($0, session: grant.sessionID) } ?? error
+    let owner = self.owner
+    let link = self.link
+    if phase == .ready { pooled?.lost() }
     phase = .over
-    self.client = nil
+    self.owner = nil
     finish()
-    client?.serverFailed(error, rejectedPassword: rejectedPassword)
+    owner?.serverFailed(error, rejectedPassword: rejectedPassword, at: link)
   }
 
   /// What a failure in this phase is a failure of; `nil`: none of the database's.
@@ -351,7 +358,7 @@ final class ServerChannel: ServerLeg {
     case .connecting: .connection
     case .tlsAnswer, .handshake: .tls
     case .authentication, .settling: .authentication
-    case .recording, .relay, .over: nil
+    case .ready, .relay, .pooled, .over: nil
     }
   }
 
@@ -360,12 +367,15 @@ final class ServerChannel: ServerLeg {
     self.client = nil
     // First: there is nothing to be cancelled any more.
     phase = .over
+    pooled?.lost()
     client?.serverEnded(saying: error)
     close()
   }
 
   override func clientEnded() {
     client = nil
+    owner = nil
+    if phase == .ready || phase == .relay || phase == .pooled { pooled?.abandoned() }
     phase = .over
     finish()
   }
@@ -373,7 +383,10 @@ final class ServerChannel: ServerLeg {
   override func willClose() {
     let (client, wasRelaying) = (self.client, phase == .relay)
     self.client = nil
+    owner = nil
+    let wasPooled = phase == .pooled
     phase = .over
+    if wasRelaying || wasPooled { pooled?.lost() }
     if wasRelaying { client?.serverEnded(saying: nil) }
   }
 }

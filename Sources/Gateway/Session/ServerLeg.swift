@@ -21,6 +21,9 @@ class ServerLeg: TLSChannel {
   func isIdle(afterRequests requests: UInt64) -> Bool { false }
   /// Asks the database to give up the running query.
   func cancelQuery() {}
+  /// The client leaves a connection that is at rest, its last word not passed on. Returns whether the connection lives on
+  /// without it, and is the client's no more.
+  func release() -> Bool { false }
   /// The client's side is over: what it sent last (a Terminate) still goes out.
   func clientEnded() {}
 }

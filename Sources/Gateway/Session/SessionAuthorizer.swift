@@ -37,47 +37,34 @@ public struct SessionControl: Sendable {
   }
 }
 
-/// A decision in the client's favour, with all that is needed to reach the database.
+/// A decision in the client's favour.
 public struct SessionGrant: Sendable {
   /// Unique name of the session in logs and audit.
   public let sessionID: String
-  /// Checked addresses of the database, tried in order.
-  public let addresses: [SocketAddress]
-  public let tls: ClientTLSContext
-  /// The name the database's certificate must carry, also sent as SNI.
-  public let serverName: String
-  public let user: String
+  /// How to get to the database.
+  public let login: ServerLogin
+  /// The name of the database that is asked for.
   public let database: String
-  public let password: Secret?
-  /// The password was fetched earlier and may have been replaced since: one refusal is worth one retry.
-  public let isPasswordCached: Bool
-  /// Runs SCRAM's key derivation, away from the reactor; may remember results.
-  public let deriveKeys: @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys
   /// Ends the session after so many milliseconds without a byte from the client.
   public let idleTimeout: UInt64?
   /// Ends the session after so many milliseconds: the certificate has expired then.
   public let lifetime: UInt64?
   /// The number under which the session's statements are recorded; `nil`: they are not.
   public let recording: UInt64?
+  /// How connections to this database outlive their clients; `nil`: they do not.
+  public let pool: PoolPlan?
 
   public init(
-    sessionID: String, addresses: [SocketAddress], tls: ClientTLSContext, serverName: String, user: String,
-    database: String, password: Secret?, isPasswordCached: Bool,
-    deriveKeys: @escaping @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys, idleTimeout: UInt64?,
-    lifetime: UInt64?, recording: UInt64? = nil
+    sessionID: String, login: ServerLogin, database: String, idleTimeout: UInt64?, lifetime: UInt64?,
+    recording: UInt64? = nil, pool: PoolPlan? = nil
   ) {
     self.sessionID = sessionID
-    self.addresses = addresses
-    self.tls = tls
-    self.serverName = serverName
-    self.user = user
+    self.login = login
     self.database = database
-    self.password = password
-    self.isPasswordCached = isPasswordCached
-    self.deriveKeys = deriveKeys
     self.idleTimeout = idleTimeout
     self.lifetime = lifetime
     self.recording = recording
+    self.pool = pool
   }
 }
 

@@ -48,11 +48,12 @@ final class SimulatedAuthorizer: SessionAuthorizer, @unchecked Sendable {
     return .success(
       .database(
         SessionGrant(
-          sessionID: name, addresses: addresses, tls: identities.toDatabase, serverName: Identities.serverName,
-          user: request.user, database: request.database, password: Secret(utf8: "pencil"),
-          isPasswordCached: network.happens(300),
-          deriveKeys: { _ throws(AuthenticationFailure) in throw .refused("no keys", hint: nil) },
-          idleTimeout: plan.idleTimeout, lifetime: plan.lifetime)))
+          sessionID: name,
+          login: ServerLogin(
+            addresses: addresses, tls: identities.toDatabase, serverName: Identities.serverName, user: request.user,
+            password: Secret(utf8: "pencil"), isPasswordCached: network.happens(300),
+            deriveKeys: { _ throws(AuthenticationFailure) in throw .refused("no keys", hint: nil) }),
+          database: request.database, idleTimeout: plan.idleTimeout, lifetime: plan.lifetime)))
   }
 
   func userName(certificate: [UInt8]) -> String? {
