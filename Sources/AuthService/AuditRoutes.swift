@@ -3,6 +3,7 @@ import ControlAPI
 import Dispatch
 import Foundation
 import Hummingbird
+import TextForms
 
 /// The audit log, for those whose rules allow to list events.
 struct AuditRoutes {
@@ -87,9 +88,7 @@ struct AuditRoutes {
 
   private static func date(_ parameters: Parameters, _ name: Substring) throws -> Date? {
     guard let text = parameters[name] else { return nil }
-    for style in [Date.ISO8601FormatStyle(includingFractionalSeconds: true), .iso8601] {
-      if let date = try? Date(String(text), strategy: style) { return date }
-    }
+    if let date = Timestamp.date(text) { return date }
     throw AuthError.invalid("'\(name)' is not a time such as 2025-01-31T12:00:00Z")
   }
 

@@ -3,6 +3,7 @@ import ArgumentParser
 import ControlAPI
 import ControlClient
 import Foundation
+import TextForms
 
 /// `tctl audit ...`.
 struct Audit: AsyncParsableCommand {
@@ -112,9 +113,7 @@ struct EventChoice: ParsableArguments {
     let format = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
     if let ago = GoDuration(text)?.seconds { return (Date() - Double(ago)).formatted(format) }
     let full = text.contains("T") ? text : text + "T00:00:00Z"
-    for style in [format, .iso8601] {
-      if (try? Date(full, strategy: style)) != nil { return full }
-    }
+    if Timestamp.date(full) != nil { return full }
     throw ToolError("\(option) '\(text)' is not a time", hint: "write 2025-01-31T12:00:00Z, 2025-01-31 or 24h")
   }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Secrets
+import TextForms
 
 /// Provisioned clusters of Redshift over the query protocol (Amazon Redshift API Reference, version 2012-12-01).
 public struct RedshiftClient: Sendable {
@@ -80,11 +81,11 @@ public struct RedshiftClient: Sendable {
     let answer = try await call(
       action, parameters + [("DurationSeconds", "\(DatabaseCredentials.duration)")], on: resource)
     guard let user = answer.value("DbUser"), let password = answer.value("DbPassword"),
-      let end = answer.value("Expiration").flatMap(AWSTimestamp.date)
+      let end = answer.value("Expiration").flatMap(Timestamp.date)
     else { throw AWSError("InvalidResponse", "redshift answered \(action) without credentials") }
     return DatabaseCredentials(
       user: user, password: Secret(utf8: password), expiration: end,
-      nextRefresh: answer.value("NextRefreshTime").flatMap(AWSTimestamp.date))
+      nextRefresh: answer.value("NextRefreshTime").flatMap(Timestamp.date))
   }
 
   private func call(

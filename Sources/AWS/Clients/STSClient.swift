@@ -1,5 +1,6 @@
 import Foundation
 import Secrets
+import TextForms
 
 /// The Security Token Service (STS API Reference, version 2011-06-15).
 public struct STSClient: Sendable {
@@ -80,7 +81,7 @@ public struct STSClient: Sendable {
   static func credentials(_ answer: XMLTree) throws -> AWSCredentials {
     guard let found = answer["Credentials"], let key = found.value("AccessKeyId"),
       let secret = found.value("SecretAccessKey"), let token = found.value("SessionToken"),
-      let end = found.value("Expiration").flatMap(AWSTimestamp.date)
+      let end = found.value("Expiration").flatMap(Timestamp.date)
     else { throw AWSError("InvalidResponse", "STS answered without credentials") }
     return AWSCredentials(
       accessKeyID: key, secretAccessKey: Secret(utf8: secret), sessionToken: Secret(utf8: token), expiration: end)

@@ -1,5 +1,6 @@
 import Foundation
 import Secrets
+import TextForms
 
 /// Credentials as JSON, in the form that metadata services, container agents and credential processes share.
 struct CredentialDocument: Decodable {
@@ -24,7 +25,7 @@ struct CredentialDocument: Decodable {
       ?? values.decodeIfPresent(String.self, forKey: .sessionToken)
     var expiration: Date?
     if let text = try values.decodeIfPresent(String.self, forKey: .expiration) {
-      guard let date = AWSTimestamp.date(text) else {
+      guard let date = Timestamp.date(text) else {
         throw DecodingError.dataCorruptedError(forKey: .expiration, in: values, debugDescription: "not a time")
       }
       expiration = date

@@ -87,7 +87,7 @@ struct SSOTokenCache {
 
   /// Older versions of botocore wrote the zone as `UTC`.
   private static func date(_ text: String) -> Date? {
-    AWSTimestamp.date(text.hasSuffix("UTC") ? text.dropLast(3) + "Z" : text)
+    Timestamp.date(text.hasSuffix("UTC") ? text.dropLast(3) + "Z" : text)
   }
 
   // MARK: Renewal

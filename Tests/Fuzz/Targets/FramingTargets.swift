@@ -16,7 +16,8 @@ extension FuzzTarget {
 private enum FramingLimits {
   static func frontend(_ type: UInt8) -> ClosedRange<Int>? {
     if "QPBdF".utf8.contains(type) { return 4...0x3fff_fffe }
-    if "EDCSHXcf".utf8.contains(type) { return 4...10_000 }
+    if type == UInt8(ascii: "X") { return 4...4 }
+    if "EDCSHcf".utf8.contains(type) { return 4...10_000 }
     return nil
   }
 
