@@ -237,6 +237,8 @@ package final class SimulatedNetwork: @unchecked Sendable {
     case .reset:
       for end in link.ends where end.state != .closed {
         dropInFlight(end, all: happens(500))
+        // An earlier reset that was still under way is dropped with the rest.
+        end.isReset = false
         reset(end, after: now)
       }
       link.isSevered = true

@@ -53,6 +53,8 @@ extension WorldPlan {
     for _ in 0..<8 { _ = random.next() }
     var plan = WorldPlan(seed: seed)
     plan.isBenign = Int.random(in: 0..<3, using: &random) == 0
+    // However slow the world, a session that has to be completed may last as long as that takes.
+    if plan.isBenign { plan.lifetime = nil }
     plan.topology =
       Int.random(in: 0..<3, using: &random) == 0
       ? .tunnel(
