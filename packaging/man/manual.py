@@ -8,8 +8,14 @@ environment.
 import json
 import os
 import pathlib
+import re
 import sys
 import time
+
+
+def sentences(discussion):
+    """Its lines, each sentence on a new one, as mdoc(7) wants it."""
+    return re.sub(r"(?<=[\w)'])\. +(?=[A-Z])", ".\n", discussion).splitlines()
 
 
 def text(words):
@@ -80,7 +86,7 @@ def page(command, section, tail):
         yield text(leaf.get("abstract", ""))
         if leaf.get("discussion"):
             # A sentence a line, as mdoc wants it.
-            yield from (text(line) for line in leaf["discussion"].splitlines() if line.strip())
+            yield from (text(line) for line in sentences(leaf["discussion"]) if line.strip())
         arguments = shown(leaf)
         if arguments:
             yield ".Bl -tag -width Ds"
