@@ -95,6 +95,11 @@ final class TunnelChannel: ServerLeg {
     do throws(WireError) {
       if !isTaken {
         guard let first = try reader.next() else { return }
+        if case .refused(let error) = first {
+          // It has not taken the login: another may.
+          worker.gateway.warn("agent \(agent) took no login: \(error.message)")
+          return lost()
+        }
         guard first == .taken else { throw WireError(.protocolViolation, "an answer to no login") }
         isTaken = true
       }
