@@ -253,7 +253,7 @@ final class TransactionSession: ServerTaker {
   /// Ends the session for a fault that leaves its connection unusable.
   func fail(_ reason: String, _ error: WireError) { client.endSession(reason, telling: error) }
 
-  /// Bytes for the client. Returns whether it keeps up.
+  /// Bytes for the client; the connection is not read on until it keeps up.
   func deliver(_ bytes: UnsafeRawBufferPointer) {
     if !bytes.isEmpty, !client.deliver(bytes) { server?.pauseReceiving() }
   }

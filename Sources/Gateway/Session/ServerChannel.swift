@@ -381,12 +381,10 @@ final class ServerChannel: ServerLeg {
   }
 
   override func willClose() {
-    let (client, wasRelaying) = (self.client, phase == .relay)
-    self.client = nil
-    owner = nil
-    let wasPooled = phase == .pooled
+    let (client, last) = (self.client, phase)
+    (self.client, owner) = (nil, nil)
     phase = .over
-    if wasRelaying || wasPooled { pooled?.lost() }
-    if wasRelaying { client?.serverEnded(saying: nil) }
+    if last == .relay || last == .pooled { pooled?.lost() }
+    if last == .relay { client?.serverEnded(saying: nil) }
   }
 }
