@@ -107,10 +107,13 @@ def counts(page):
 
 def reactor_threads(peer):
     """`None` for a program whose threads all relay."""
-    names = {
-        int(task.name): (task / "comm").read_text().strip()
-        for pid in peer.pids for task in pathlib.Path(f"/proc/{pid}/task").iterdir()}
-    found = {thread for thread, name in names.items() if name.startswith("reactor-")}
+    found = set()
+    for pid in peer.pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            # Threads of the Dispatch pool come and go.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if (task / "comm").read_text().startswith("reactor-"):
+                    found.add(int(task.name))
     return found or None
 
 
