@@ -179,6 +179,20 @@ struct TLSSessionTests {
     #expect(try !isVerified(.verifyCA, nil))
   }
 
+  /// PostgreSQL up to 17 knows P-256 alone and answers any other share with a HelloRetryRequest: a round trip more.
+  @Test func aClientsKeyShareIsOneThatPostgreSQLKnows() throws {
+    let client = End(client: try ClientTLSContext(mode: .insecure), name: "localhost")
+    guard case .needsInput = client.session.handshake() else {
+      Issue.record("no ClientHello")
+      return
+    }
+    // Extension key_share (RFC 8446 section 4.2.8): its length, that of the list, the group, the length of the key, and an
+    // uncompressed point.
+    let share: [UInt8] = [0, 0x33, 0, 71, 0, 69, 0, 0x17, 0, 65, 4]
+    let hello = client.box.bytes
+    #expect(hello.indices.contains { hello[$0...].starts(with: share) })
+  }
+
   @Test func garbageNeverTraps() throws {
     let authorities = try Authorities()
     var random = SeededGenerator(seed: 11)
