@@ -68,6 +68,7 @@ struct AuditLogTests {
         #expect(failure == nil)
         #expect(try lines(log.path).count == number)
       }
+      log.flush()
       #expect(log.metrics.syncs >= 20)
     }
   }
