@@ -11,11 +11,14 @@ struct RecordLayerTests {
     var layer: RecordLayer
     var peer: RecordKey
     var sent: [UInt8] = []
+    /// What both directions' first keys follow from.
+    weak var secret: Secret?
     private var room: UnsafeMutableRawBufferPointer?
 
     init(suite id: UInt16 = 0x1301, isServer: Bool = false) throws {
       let suite = try #require(RecordSuite(id: id))
       let secret = Secret((0..<suite.digestCount).map { UInt8($0) })
+      self.secret = secret
       let keys =
         suite.version == .tls13
         ? try #require(KeySchedule.keys(from: secret, suite))
@@ -83,6 +86,17 @@ struct RecordLayerTests {
 
   private static func hex(_ text: String) -> [UInt8] {
     text.split(whereSeparator: \.isWhitespace).compactMap { UInt8($0, radix: 16) }
+  }
+
+  /// A secret that somebody still holds is not wiped.
+  @Test func aKeyUpdateLetsGoOfTheOldSecrets() throws {
+    let bench = try Bench()
+    #expect(bench.secret != nil)
+    let update: [UInt8] = [UInt8(SSL3_MT_KEY_UPDATE), 0, 0, 1, UInt8(SSL_KEY_UPDATE_REQUESTED)]
+    #expect(failure(bench.feed(bench.record(update, type: ContentType.handshake)).end) == nil)
+    // Its answer has been sent: both directions have other keys now.
+    #expect(!bench.sent.isEmpty)
+    #expect(bench.secret == nil)
   }
 
   // MARK: Known answers

@@ -275,16 +275,20 @@ struct RecordLayer: ~Copyable {
 
   // MARK: Key updates (RFC 8446 section 4.6.3)
 
+  // `secrets` is replaced as a whole: of what `secrets?.reading = ...` replaces in a noncopyable struct, Swift 6.3 never lets
+  // go, and a secret that is not let go is not wiped.
+
   private mutating func updateReadingKey() -> Bool {
-    guard let secret = secrets.flatMap({ KeySchedule.next(after: $0.reading, suite) }),
+    guard var next = secrets, let secret = KeySchedule.next(after: next.reading, suite),
       let keys = KeySchedule.keys(from: secret, suite)
     else { return false }
-    secrets?.reading = secret
+    next.reading = secret
+    secrets = next
     return reading.replace(with: keys)
   }
 
   private mutating func updateWritingKey(to output: TLSOutput) -> Bool {
-    guard let secret = secrets.flatMap({ KeySchedule.next(after: $0.writing, suite) }),
+    guard var next = secrets, let secret = KeySchedule.next(after: next.writing, suite),
       let keys = KeySchedule.keys(from: secret, suite)
     else { return false }
     let message: [UInt8] = [UInt8(SSL3_MT_KEY_UPDATE), 0, 0, 1, UInt8(SSL_KEY_UPDATE_NOT_REQUESTED)]
@@ -292,7 +296,8 @@ struct RecordLayer: ~Copyable {
       guard let room = output.claim(writing.recordCount(bytes.count)) else { return false }
       return writing.seal(bytes, as: ContentType.handshake, into: room)
     }
-    secrets?.writing = secret
+    next.writing = secret
+    secrets = next
     return isSent && writing.replace(with: keys)
   }
 }
