@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix simulate-every-byte soak kills bench overload role-sets bench-check bench-prerequisites fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix fault-matrix simulate-every-byte soak kills bench overload role-sets bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -35,6 +35,9 @@ simulate: simulation ## Whole sessions on a simulated kernel and clock: SEEDS=N 
 
 simulate-matrix: simulation ## Faults of each link in each phase, in simulated time
 	.build/release/simulate matrix
+
+fault-matrix: simulate-matrix build ## All of it: also the links to the Auth Service and to AWS, by real processes
+	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/EndToEnd/survived/test_control_links.py
 
 simulate-every-byte: simulation ## Golden conversations cut and broken off at every byte
 	.build/release/simulate every-byte
