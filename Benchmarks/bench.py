@@ -1,7 +1,7 @@
 """Sallyport beside PostgreSQL direct, PgBouncer, HAProxy, stunnel and a floor in C, in one run of interleaved rounds.
 
 Writes Benchmarks/results/TIME.json; Benchmarks/report.py makes tables and plots of it.
-Usage: bench.py [--rounds N] [--seconds S] [--sessions N] [--peers A,B] [--parts P,Q] [--also tunnel,local,reuse] [--bin DIR] [--resume]
+Usage: bench.py [--rounds N] [--seconds S] [--sessions N] [--peers A,B] [--parts P,Q] [--also tunnel,local] [--bin DIR] [--resume]
 """
 
 import argparse
@@ -26,7 +26,7 @@ def parse():
     parser.add_argument("--sessions", type=int, default=10_000, help="idle sessions at most")
     parser.add_argument("--peers", type=words, default=[], help="only these, by their keys in runner.py")
     parser.add_argument("--parts", type=words, default=["sessions", "counts", "rounds"], help="only these")
-    parser.add_argument("--also", type=words, default=[], help="tunnel, local, reuse")
+    parser.add_argument("--also", type=words, default=[], help="tunnel, local")
     parser.add_argument("--bin", type=pathlib.Path, help="where teleport, tctl and tsh are; default: .build/release")
     parser.add_argument("--resume", action="store_true", help="go on with the newest run")
     return parser.parse_args()

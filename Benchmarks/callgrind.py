@@ -1,5 +1,5 @@
 """Reads what callgrind writes (https://valgrind.org/docs/manual/cl-format.html), as far as is needed: each function's own
-instructions."""
+instructions, and what it and all below it cost."""
 
 import collections
 import pathlib
@@ -16,10 +16,12 @@ class Thread:
         # By number: functions, and the files they are in.
         self.functions, self.objects = {}, {}
         self.cost, self.home = collections.Counter(), {}
+        # Of the calls of each function: how many, and what they cost. What calls itself counts more than once.
+        self.calls, self.inclusive = collections.Counter(), collections.Counter()
         self.read(pathlib.Path(path).read_text(errors="replace"))
 
     def read(self, text):
-        current = object_number = None
+        current = callee = object_number = None
         belongs_to_call = False
         for line in text.splitlines():
             if found := NAME.match(line):
@@ -31,12 +33,14 @@ class Thread:
                 elif not of_callee:
                     current = number
                     self.home.setdefault(number, object_number)
+                elif kind == "fn":
+                    callee = number
             elif line.startswith("calls="):
                 # The next line has what the callee and all below it cost.
                 belongs_to_call = True
+                self.calls[callee] += int(line.removeprefix("calls=").split()[0])
             elif found := COST.match(line):
-                if not belongs_to_call:
-                    self.cost[current] += int(found.group(1))
+                (self.inclusive if belongs_to_call else self.cost)[callee if belongs_to_call else current] += int(found.group(1))
                 belongs_to_call = False
 
     @property

@@ -37,8 +37,8 @@ def difference(measure, short=SHORT):
 
 
 @contextlib.contextmanager
-def running(peer, stage, **options):
-    peer.start(stage.scripted, **options)
+def running(peer, stage, upstream=None, **options):
+    peer.start(upstream or stage.scripted, **options)
     try:
         # Pools fill before anything counts, and what the program still does after its start belongs to no transaction.
         load(peer, SHORT)
@@ -134,7 +134,7 @@ def functions(stage, peer, transactions=SHORT):
 
 
 @contextlib.contextmanager
-def profiled(stage, peer):
+def profiled(stage, peer, upstream=None):
     """Gives a function that tells what each thread has executed since its last call."""
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder).chmod(0o777)
@@ -151,7 +151,7 @@ def profiled(stage, peer):
                 dump.unlink()
             return threads
 
-        with running(peer, stage, prefix=valgrind):
+        with running(peer, stage, upstream, prefix=valgrind):
             profile()
             yield profile
 

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "Tests/EndToEnd"))
 import plots  # noqa: E402
 from results import Results, newest  # noqa: E402
-from runner import FURTHER, MAIN, VARIANTS  # noqa: E402
+from runner import FURTHER, MAIN, REUSING, VARIANTS  # noqa: E402
 from targets import JUDGED, TARGETS  # noqa: E402
 
 DOCUMENT = ROOT / "docs/performance.md"
@@ -149,7 +149,7 @@ class Report:
     def document(self):
         lines = self.heading() + self.targets()
         for title, rows in SECTIONS:
-            lines += self.section(title, rows, [*MAIN, *FURTHER])
+            lines += self.section(title, rows, [*MAIN, *REUSING, *FURTHER])
         lines += self.section("Open sessions", SESSIONS, self.titles)
         lines += self.scaling()
         lines += self.section("Counts of one transaction", COUNTS, self.titles) + self.system_calls()

@@ -152,5 +152,3 @@ def run(command, peer, text=""):
 
 #: In this order, a round: the paced row needs PgBouncer's peak.
 ROWS = ["single", "prepared", "simple", "connect", "copy_out", "copy_in", "paced", "fairness"]
-#: For peers that show what another number of threads, or another manner, makes of it.
-VARIANT_ROWS = ["prepared", "simple"]

@@ -15,7 +15,7 @@ import sessions
 from conftest import ROOT
 from peers import Direct, Floor, HAProxy, PgBouncer, Sallyport, Stunnel
 from peers_far import LocalProxy, Reuse, Tunnel
-from rows import ROWS, VARIANT_ROWS, Load, run
+from rows import ROWS, Load, run
 
 CORES = os.cpu_count()
 #: What the rows compare, in the order of the tables.
@@ -38,10 +38,17 @@ VARIANTS = {
     "uring1": lambda stage, peers: Sallyport(stage, "uring1", "Sallyport, io_uring, 1 reactor", reactor="io_uring", threads=1),
     "unrecorded": lambda stage, peers: Sallyport(stage, "unrecorded", "Sallyport, epoll, no statements recorded", queries="off"),
 }
+#: With server connections that outlive their clients, as PgBouncer's do: for the row of connects.
+REUSING = {
+    "reuse": lambda stage, peers: Reuse(stage, "reuse", "Sallyport, epoll, connections reused"),
+    "reuse_uring": lambda stage, peers: Reuse(
+        stage, "reuse_uring", "Sallyport, io_uring, connections reused", reactor="io_uring"),
+}
+#: What is measured besides the main peers, by row.
+BESIDES = {"prepared": VARIANTS, "simple": VARIANTS, "connect": REUSING}
 #: Only if asked for.
 FURTHER = {
     "tunnel": lambda stage, peers: Tunnel(stage, "tunnel", "Sallyport, tunnel"),
-    "reuse": lambda stage, peers: Reuse(stage, "reuse", "Sallyport, epoll, connections reused"),
     "local": lambda stage, peers: LocalProxy(stage, "local", "Sallyport, local proxy", peers["epoll"]),
 }
 #: One thread each where there is a choice: a count is the same on all of them.
@@ -52,7 +59,7 @@ ONLY_COUNTED = {
 }
 #: valgrind knows no io_uring; the others' instructions are nobody's yardstick.
 INSTRUCTIONS = {"pgbouncer", "floor", "lean", "epoll1", "unrecorded1"}
-ALL = {**MAIN, **VARIANTS, **FURTHER, **ONLY_COUNTED}
+ALL = {**MAIN, **VARIANTS, **REUSING, **FURTHER, **ONLY_COUNTED}
 
 
 class Runner:
@@ -110,15 +117,15 @@ class Runner:
     def rounds(self):
         load = Load(self.stage, self.results, self.arguments.seconds)
         main = self.chosen(MAIN) + self.arguments.also
-        variants = self.chosen(VARIANTS)
+        besides = {row: self.chosen(keys) for row, keys in BESIDES.items()}
         steps = [
             (f"rounds/{number}/{row}/{key}", row, key)
             for number in range(1, self.arguments.rounds + 1) for row in ROWS
-            for key in (main + variants if row in VARIANT_ROWS else main)]
+            for key in main + besides.get(row, [])]
         if all(self.results.is_done(name) for name, _, _ in steps):
             return
         with contextlib.ExitStack() as stack:
-            for key in main + variants:
+            for key in dict.fromkeys([*main, *(key for keys in besides.values() for key in keys)]):
                 peer = self.peer(key)
                 stack.callback(peer.stop)
                 peer.start(self.stage.postgres)

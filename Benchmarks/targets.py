@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 #: Both back ends are judged.
 JUDGED = {"epoll": "epoll1", "uring": "uring1"}
+#: The same with connections reused.
+REUSING = {"epoll": "reuse", "uring": "reuse_uring"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +52,7 @@ def beside_many(results, peer):
 
 
 def reuse(results, peer):
-    """Measured over epoll only."""
-    return ratio("connect.rate", "pgbouncer")(results, "reuse") if peer == "epoll" else None
+    return ratio("connect.rate", "pgbouncer")(results, REUSING[peer])
 
 
 TARGETS = [

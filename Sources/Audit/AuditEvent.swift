@@ -13,7 +13,6 @@ public struct AuditEvent: Sendable {
 
   public var event: String
   public var code: String
-  public var uid = UUID().uuidString.lowercased()
   public var time = Date()
   public var clusterName: String?
   /// Who did it.
@@ -52,7 +51,6 @@ public struct AuditEvent: Sendable {
     var next = self
     next.event = event
     next.code = code
-    next.uid = UUID().uuidString.lowercased()
     next.time = Date()
     return next
   }

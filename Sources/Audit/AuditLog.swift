@@ -59,15 +59,12 @@ public final class AuditLog: Sendable {
       }, isOwn: true)
   }
 
-  /// Hands `event` over and returns when it is on the disk.
+  /// Hands `event` over.
   ///
-  /// - Throws: `AuditError` if it cannot be put there.
-  public func emitDurably(_ event: AuditEvent) async throws(AuditError) {
-    let failure = await withCheckedContinuation { continuation in
-      let item = AuditInbox.Item.durable(event) { continuation.resume(returning: $0) }
-      if !inbox.put(item) { continuation.resume(returning: AuditError("the audit log is overloaded")) }
-    }
-    if let failure { throw failure }
+  /// - Parameter answer: called when it is on the disk, or cannot be put there; on the log's thread, which it must not
+  ///   hold up.
+  public func emitDurably(_ event: AuditEvent, _ answer: @escaping @Sendable (AuditError?) -> Void) {
+    if !inbox.put(.durable(event, answer)) { answer(AuditError("the audit log is overloaded")) }
   }
 
   /// Asks `source` for records from now on.

@@ -58,7 +58,7 @@ public final class AuditWriter {
   /// - Returns: whether there was room.
   @discardableResult
   public func write(
-    _ event: String, code: String, at milliseconds: Int64, uid: String? = nil, _ fields: (inout JSONText) -> Void
+    _ event: String, code: String, at milliseconds: Int64, _ fields: (inout JSONText) -> Void
   ) -> Bool {
     guard hasRoomForEvents else {
       metrics.dropped += 1
@@ -75,7 +75,7 @@ public final class AuditWriter {
     text.append(",\"time\":\"")
     clock.append(milliseconds, to: &text)
     text.append("\",\"uid\":\"")
-    if let uid { text.append(plain: uid) } else { uids.append(to: &text) }
+    uids.append(to: &text)
     text.append("\",")
     fields(&text)
     text.append(AuditRecord.link)
@@ -99,7 +99,7 @@ public final class AuditWriter {
   @discardableResult
   func write(_ event: AuditEvent) -> Bool {
     let milliseconds = Int64((event.time.timeIntervalSince1970 * 1000).rounded())
-    return write(event.event, code: event.code, at: milliseconds, uid: event.uid) {
+    return write(event.event, code: event.code, at: milliseconds) {
       event.bounded().encodeFields(into: &$0)
     }
   }

@@ -66,9 +66,6 @@ public struct JSONText: Sendable {
     bytes.append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
-  /// Appends text that needs no escaping.
-  mutating func append(plain text: String) { bytes.append(contentsOf: text.utf8) }
-
   private mutating func key(_ name: StaticString) {
     bytes.append(UInt8(ascii: "\""))
     append(name)

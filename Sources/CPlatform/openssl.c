@@ -63,10 +63,12 @@ SSL_CTX *platform_tls_context(int is_server) {
   }
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   int has_aes = platform_has_aes_instructions();
+  // A client sends a share of the first group only. PostgreSQL up to 17 knows P-256 alone (ssl_ecdh_curve), and asks for
+  // another ClientHello if the share is of X25519: a round trip and a key more.
   if (!SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) || !SSL_CTX_set_num_tickets(context, 0) ||
       !SSL_CTX_set_ciphersuites(context, has_aes ? AES_FIRST_13 : CHACHA_FIRST_13) ||
       !SSL_CTX_set_cipher_list(context, has_aes ? AES_FIRST_12 : CHACHA_FIRST_12) ||
-      !SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384")) {
+      !SSL_CTX_set1_groups_list(context, is_server ? "X25519:P-256:P-384" : "P-256:X25519:P-384")) {
     SSL_CTX_free(context);
     return NULL;
   }
@@ -233,22 +235,17 @@ int platform_tls_announce_ca(SSL_CTX *context, const void *pem, int count) {
 
 // MARK: Peer
 
-unsigned int platform_tls_end_point(const uint8_t *der, long der_count, uint8_t *digest, unsigned int capacity) {
-  if (capacity < EVP_MAX_MD_SIZE) return 0;
-  X509 *certificate = d2i_X509(NULL, &der, der_count);
-  if (certificate == NULL) {
-    ERR_clear_error();
-    return 0;
-  }
+unsigned int platform_tls_end_point(const SSL *ssl, uint8_t *digest, unsigned int capacity) {
+  const X509 *certificate = SSL_get0_peer_certificate(ssl);
+  if (certificate == NULL || capacity < EVP_MAX_MD_SIZE) return 0;
   int signature_digest = NID_undef;
   unsigned int count = 0;
   // Unlike OBJ_find_sigid_algs this knows RSA-PSS, whose hash is a parameter; Ed25519 has none and so no binding.
-  if (X509_get_signature_info(certificate, &signature_digest, NULL, NULL, NULL)) {
+  if (X509_get_signature_info((X509 *)certificate, &signature_digest, NULL, NULL, NULL)) {
     if (signature_digest == NID_md5 || signature_digest == NID_sha1) signature_digest = NID_sha256;
     const EVP_MD *method = EVP_get_digestbynid(signature_digest);
     if (method == NULL || !X509_digest(certificate, method, digest, &count)) count = 0;
   }
-  X509_free(certificate);
   ERR_clear_error();
   return count;
 }

@@ -1,13 +1,14 @@
 import AccessControl
 import Foundation
+import TextForms
 import Yams
 
 /// A configuration that cannot be used: `FILE:LINE: what (mend)`.
 public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
   /// The complaint, in one line.
   public let description: String
-  /// A complaint with that text.
-  public init(_ description: String) { self.description = description }
+  /// A complaint with that text, which may quote keys and values of the file: those may hold anything.
+  public init(_ description: String) { self.description = SafeText.line(description) }
 }
 
 /// One mapping of the file with its place, so that every complaint names a line.

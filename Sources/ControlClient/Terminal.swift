@@ -1,33 +1,20 @@
 import Foundation
+import TextForms
 
 /// Showing things to the person at the terminal.
 public enum Terminal {
   /// `text` without characters that could move the cursor, rewrite what stands there, or hide or turn around others.
-  public static func safe(_ text: String) -> String {
-    // Nearly all text is; the properties of scalars take their time.
-    if isPlain(text) { return text }
-    return String(
-      String.UnicodeScalarView(
-        text.unicodeScalars.map { scalar in
-          switch scalar.properties.generalCategory {
-          case .control, .format, .lineSeparator, .paragraphSeparator: "\u{fffd}"
-          default: scalar
-          }
-        }))
-  }
+  public static func safe(_ text: String) -> String { SafeText.line(text) }
 
   /// The same for text of several lines, which stay lines.
   public static func safeLines(_ lines: String) -> String {
     lines.split(separator: "\n", omittingEmptySubsequences: false).map { safe(String($0)) }.joined(separator: "\n")
   }
 
-  /// Printable ASCII: one byte, one column.
-  private static func isPlain(_ text: String) -> Bool { text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f } }
-
   /// Columns under a ruled header, as the guide shows listings.
   public static func table(_ header: [String], _ rows: [[String]]) -> String {
     let safeRows = rows.map { $0.map(safe) }
-    func width(_ text: String) -> Int { isPlain(text) ? text.utf8.count : text.count }
+    func width(_ text: String) -> Int { SafeText.isPlain(text) ? text.utf8.count : text.count }
     var widths = header.map(width)
     for row in safeRows { for (column, cell) in row.enumerated() { widths[column] = max(widths[column], width(cell)) } }
     func line(_ cells: [String]) -> String {

@@ -224,28 +224,27 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     audit.emit(event)
   }
 
-  public func sessionStarting(_ sessionID: String) async -> WireError? {
+  public func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void) {
     guard let known = sessions.withLock({ $0[sessionID] }) else {
-      return WireError(.internalError, "the session is not known")
+      return answer(WireError(.internalError, "the session is not known"))
     }
     // A lock that came while AWS and the database were asked may have been applied before the session was entered.
-    do { try refuseLocked(known.lockable) } catch { return refusals.wireError(error, known.event) }
+    do { try refuseLocked(known.lockable) } catch { return answer(refusals.wireError(error, known.event)) }
     let granted = sessions.withLock { sessions in
       sessions[sessionID]?.isStarted = true
       return sessions[sessionID]
     }
-    guard let granted else { return WireError(.internalError, "the session is not known") }
+    guard let granted else { return answer(WireError(.internalError, "the session is not known")) }
     var event = granted.event.followed(by: "db.session.start", code: "TDB00I")
     event.success = true
-    do {
-      try await audit.emitDurably(event)
-      return nil
-    } catch {
-      logger.error("session refused", metadata: ["sid": "\(sessionID)", "error": "\(error)"])
+    audit.emitDurably(event) { [self] failure in
+      guard let failure else { return answer(nil) }
+      logger.error("session refused", metadata: ["sid": "\(sessionID)", "error": "\(failure)"])
       sessions.withLock { $0[sessionID]?.isStarted = false }
-      return WireError(
-        .cannotConnectNow, "the audit log cannot be written, so no session may start",
-        hint: "Tell the administrator: the Database Service's log says why.")
+      answer(
+        WireError(
+          .cannotConnectNow, "the audit log cannot be written, so no session may start",
+          hint: "Tell the administrator: the Database Service's log says why."))
     }
   }
 

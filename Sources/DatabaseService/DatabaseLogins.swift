@@ -70,6 +70,7 @@ struct DatabaseLogins: Sendable {
       deriveKeys: { [keys, password] derivation throws(AuthenticationFailure) in
         try keys.keys(for: derivation, password: password)
       },
+      rememberedKeys: { [keys, password] in keys.remembered(for: $0, password: password) },
       validity: UInt64(max(0, validUntil.timeIntervalSinceNow) * 1000))
   }
 

@@ -154,7 +154,7 @@ public struct PostgresProbe: Sendable {
   private func logIn(_ connection: ProbeConnection, _ login: Login) throws {
     connection.deadline = deadline
     var authentication = ServerAuthentication(
-      user: login.user, password: login.password, tlsServerEndPoint: connection.session?.serverEndPointHash(),
+      user: login.user, password: login.password, tlsServerEndPoint: connection.session?.serverEndPointHash,
       isTLSVerified: connection.session?.isPeerVerified ?? false)
     try connection.send(
       Encode.startup(user: login.user, database: login.database, parameters: [("application_name", "sallyport doctor")])

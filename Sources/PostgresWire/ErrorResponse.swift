@@ -1,3 +1,5 @@
+import TextForms
+
 /// An ErrorResponse of the database, read with every field optional.
 public struct ErrorResponse: Error, Sendable, Equatable {
   public let severity: String?
@@ -23,9 +25,8 @@ public struct ErrorResponse: Error, Sendable, Equatable {
     hint = fields[UInt8(ascii: "H")]
   }
 
-  /// At most 1 KiB of text, invalid UTF-8 and control characters replaced.
+  /// At most 1 KiB of text, in one line.
   private static func printable(_ bytes: [UInt8]) -> String {
-    let text = String(decoding: bytes.prefix(1024), as: UTF8.self)
-    return String(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{fffd}" : Character($0) })
+    SafeText.line(String(decoding: bytes.prefix(1024), as: UTF8.self))
   }
 }

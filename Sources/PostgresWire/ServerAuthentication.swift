@@ -47,8 +47,10 @@ public struct ServerAuthentication {
 
   /// 24 characters of 144 random bits.
   public static func makeNonce() -> [UInt8] {
+    // A draw is a system call, and gives 64 bits.
     var random = SystemRandomNumberGenerator()
-    return Base64.encode((0..<18).map { _ in UInt8.random(in: .min ... .max, using: &random) })
+    let bits = (0..<3).map { _ in random.next() as UInt64 }
+    return bits.withUnsafeBytes { Base64.encode(Array($0.prefix(18))) }
   }
 
   /// Takes one message of the database.

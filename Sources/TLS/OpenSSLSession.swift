@@ -188,12 +188,12 @@ final class OpenSSLSession {
 
   // MARK: After the handshake
 
-  /// What the handshake found out, to be known when this object is gone.
+  /// What the handshake found out.
   var facts: TLSSession.Facts {
     TLSSession.Facts(
       negotiatedProtocol: negotiatedProtocol,
       serverName: SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name).map { String(cString: $0) },
-      peerCertificate: peerCertificate,
+      peerCertificate: peerCertificate, serverEndPoint: isServer ? nil : serverEndPoint,
       isVerified: SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER != 0 && SSL_get_verify_result(ssl) == Int(X509_V_OK),
       version: SSL_get_version(ssl).map { String(cString: $0) } ?? "", isResumed: SSL_session_reused(ssl) == 1)
   }
@@ -212,5 +212,11 @@ final class OpenSSLSession {
     guard count > 0, let der else { return nil }
     defer { platform_free(der) }
     return Array(UnsafeBufferPointer(start: der, count: Int(count)))
+  }
+
+  private var serverEndPoint: [UInt8]? {
+    var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
+    let count = platform_tls_end_point(ssl, &digest, UInt32(digest.count))
+    return count > 0 ? Array(digest.prefix(Int(count))) : nil
   }
 }

@@ -22,6 +22,8 @@ public final class TLSSession {
     var negotiatedProtocol: String?
     var serverName: String?
     var peerCertificate: [UInt8]?
+    /// Of a client's session.
+    var serverEndPoint: [UInt8]?
     var isVerified = false
     var version = ""
     var isResumed = false
@@ -33,7 +35,8 @@ public final class TLSSession {
   /// Ciphertext lent to `records`.
   private var input = UnsafeRawBufferPointer(start: nil, count: 0)
   private var output: TLSOutput
-  private var keptFacts = Facts()
+  /// From the end of the handshake on.
+  private var facts = Facts()
   private let identifiesPeer: Bool
   /// Whether a session was offered to be resumed.
   public let isResuming: Bool
@@ -81,7 +84,12 @@ public final class TLSSession {
   public var hasUnread: Bool { unreadInput > 0 || openSSL?.hasPending == true }
 
   /// Goes on with the handshake as far as the input allows.
-  public func handshake() -> HandshakeStep { openSSL?.handshake() ?? .complete }
+  public func handshake() -> HandshakeStep {
+    guard let openSSL else { return .complete }
+    let step = openSSL.handshake()
+    if case .complete = step { facts = openSSL.facts }
+    return step
+  }
 
   /// Bytes that a buffer for `read` has to have.
   public static let roomToRead = RecordLayer.roomToRead
@@ -122,7 +130,6 @@ public final class TLSSession {
     guard output.canClaim, let openSSL, let layer = openSSL.recordLayer(blocks: blocks, rekeyAfter: rekeyAfter) else {
       return false
     }
-    keptFacts = openSSL.facts
     input = openSSL.input
     records = consume layer
     self.openSSL = nil
@@ -137,8 +144,6 @@ public final class TLSSession {
 
   // MARK: After the handshake
 
-  private var facts: Facts { openSSL?.facts ?? keptFacts }
-
   /// The application protocol agreed on by ALPN.
   public var negotiatedProtocol: String? { facts.negotiatedProtocol }
 
@@ -148,13 +153,8 @@ public final class TLSSession {
   /// The peer's certificate; on a server it has passed verification if it is there.
   public var peerCertificateDER: [UInt8]? { facts.peerCertificate }
 
-  /// Hash of the peer's certificate for SCRAM channel binding (RFC 5929 section 4.1), if it has one.
-  public func serverEndPointHash() -> [UInt8]? {
-    guard let certificate = peerCertificateDER else { return nil }
-    var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
-    let count = platform_tls_end_point(certificate, certificate.count, &digest, UInt32(digest.count))
-    return count > 0 ? Array(digest.prefix(Int(count))) : nil
-  }
+  /// Hash of a server's certificate for SCRAM channel binding (RFC 5929 section 4.1), if it has one.
+  public var serverEndPointHash: [UInt8]? { facts.serverEndPoint }
 
   /// Whether the peer's certificate was asked for, verified, and proves that the peer is the one meant: a client has
   /// checked the name or trusts a CA that was given for this server.

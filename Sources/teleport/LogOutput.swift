@@ -1,6 +1,7 @@
 import ConfigurationFile
 import Foundation
 import Logging
+import TextForms
 
 /// Where the program's log goes, and in which form: one write(2) a line, so that lines of two threads do not mix.
 struct LogOutput: Sendable {
@@ -54,15 +55,8 @@ struct LogOutput: Sendable {
 
   /// Values come from clients as well: none may end a line or move the cursor of who reads it.
   private static func escaped(_ text: String) -> String {
-    guard text.unicodeScalars.contains(where: isControl) else { return text }
-    return text.unicodeScalars.map { isControl($0) ? "\\u{\(String($0.value, radix: 16))}" : String($0) }.joined()
-  }
-
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator: true
-    default: false
-    }
+    guard !SafeText.isPlain(text), text.unicodeScalars.contains(where: \.isUnsafeToShow) else { return text }
+    return text.unicodeScalars.map { $0.isUnsafeToShow ? "\\u{\(String($0.value, radix: 16))}" : String($0) }.joined()
   }
 }
 

@@ -43,7 +43,9 @@ struct ProxyAuthorizer: SessionAuthorizer {
     local?.cancelRefused(sessionID, certificate: certificate, clientAddress: clientAddress)
   }
 
-  func sessionStarting(_ sessionID: String) async -> WireError? { await local?.sessionStarting(sessionID) }
+  func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void) {
+    if let local { local.sessionStarting(sessionID, answer) } else { answer(nil) }
+  }
   func sessionStarted(_ sessionID: String, failure: WireError?) { local?.sessionStarted(sessionID, failure: failure) }
   func sessionEnded(_ summary: SessionSummary) { local?.sessionEnded(summary) }
 }
@@ -55,7 +57,7 @@ struct NoDatabases: SessionAuthorizer {
   }
   func userName(certificate: [UInt8]) -> String? { nil }
   func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
-  func sessionStarting(_ sessionID: String) async -> WireError? { nil }
+  func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void) { answer(nil) }
   func sessionStarted(_ sessionID: String, failure: WireError?) {}
   func sessionEnded(_ summary: SessionSummary) {}
 }

@@ -62,9 +62,13 @@ struct AuditLogTests {
     try await withDirectory { directory in
       let log = try AuditLog(path: directory + "/events.log")
       for number in 1...20 {
-        try await log.emitDurably(event(number))
+        let failure = await withCheckedContinuation { continuation in
+          log.emitDurably(event(number)) { continuation.resume(returning: $0) }
+        }
+        #expect(failure == nil)
         #expect(try lines(log.path).count == number)
       }
+      log.flush()
       #expect(log.metrics.syncs >= 20)
     }
   }

@@ -15,7 +15,7 @@ private struct NoAuthorizer: SessionAuthorizer {
   }
   func userName(certificate: [UInt8]) -> String? { nil }
   func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
-  func sessionStarting(_ sessionID: String) async -> WireError? { nil }
+  func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void) { answer(nil) }
   func sessionStarted(_ sessionID: String, failure: WireError?) {}
   func sessionEnded(_ summary: SessionSummary) {}
 }

@@ -23,7 +23,7 @@ final class OpenAuthorizer: SessionAuthorizer {
   }
   func userName(certificate: [UInt8]) -> String? { "alice" }
   func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
-  func sessionStarting(_ sessionID: String) async -> WireError? { nil }
+  func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void) { answer(nil) }
   func sessionStarted(_ sessionID: String, failure: WireError?) {
     if let failure { failures.withLock { $0.append(failure) } }
   }

@@ -88,8 +88,8 @@ struct RecordTakeoverTests {
       #expect(new.session.serverName == old.session.serverName)
     }
     #expect(after.client.session.peerCertificateDER == before.client.session.peerCertificateDER)
-    #expect(after.client.session.serverEndPointHash()?.count == 32)
-    #expect(after.client.session.serverEndPointHash() == before.client.session.serverEndPointHash())
+    #expect(after.client.session.serverEndPointHash?.count == 32)
+    #expect(after.client.session.serverEndPointHash == before.client.session.serverEndPointHash)
     #expect(after.server.session.serverName == "localhost")
   }
 

@@ -64,7 +64,7 @@ struct TLSSessionTests {
     #expect(server.session.serverName == "localhost")
     #expect(client.session.isPeerVerified)
     #expect(client.session.protocolVersion == "TLSv1.3")
-    #expect(client.session.serverEndPointHash()?.count == 32)
+    #expect(client.session.serverEndPointHash?.count == 32)
     // Small pieces are cut off the front of an array: what they cost grows with the square.
     let size = piece < 1000 ? 40_000 : piece == 1000 ? 400_000 : 10_000_000
     let data = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
@@ -154,7 +154,7 @@ struct TLSSessionTests {
     let made = try SelfSigned(arguments + ["-subj", "/CN=x"])
     let client = End(client: try ClientTLSContext(mode: .insecure), name: "x")
     try #require(shake(client, End(server: try made.server())).client == nil)
-    #expect(try client.session.serverEndPointHash() == digest.map { try made.fingerprint($0) })
+    #expect(try client.session.serverEndPointHash == digest.map { try made.fingerprint($0) })
   }
 
   @Test func systemRootsWithoutANameProveNothing() throws {
@@ -177,6 +177,20 @@ struct TLSSessionTests {
     }
     #expect(try isVerified(.verifyFull, nil))
     #expect(try !isVerified(.verifyCA, nil))
+  }
+
+  /// PostgreSQL up to 17 knows P-256 alone and answers any other share with a HelloRetryRequest: a round trip more.
+  @Test func aClientsKeyShareIsOneThatPostgreSQLKnows() throws {
+    let client = End(client: try ClientTLSContext(mode: .insecure), name: "localhost")
+    guard case .needsInput = client.session.handshake() else {
+      Issue.record("no ClientHello")
+      return
+    }
+    // Extension key_share (RFC 8446 section 4.2.8): its length, that of the list, the group, the length of the key, and an
+    // uncompressed point.
+    let share: [UInt8] = [0, 0x33, 0, 71, 0, 69, 0, 0x17, 0, 65, 4]
+    let hello = client.box.bytes
+    #expect(hello.indices.contains { hello[$0...].starts(with: share) })
   }
 
   @Test func garbageNeverTraps() throws {

@@ -37,8 +37,8 @@ int platform_tls_use_key(SSL_CTX *context, const void *pem, int count);
 int platform_tls_trust(SSL_CTX *context, const void *pem, int count);  // number of certificates taken, -1 on failure
 int platform_tls_announce_ca(SSL_CTX *context, const void *pem, int count);
 
-// tls-server-end-point of a certificate (RFC 5929 section 4.1): bytes written, 0 if it has none.
-unsigned int platform_tls_end_point(const uint8_t *der, long der_count, uint8_t *digest, unsigned int capacity);
+// tls-server-end-point of the peer's certificate (RFC 5929 section 4.1): bytes written, 0 if it has none.
+unsigned int platform_tls_end_point(const SSL *ssl, uint8_t *digest, unsigned int capacity);
 // Whether the server's certificate that a session rests on has not expired since.
 int platform_tls_is_in_date(const SSL_SESSION *session);
 // DER of the peer's certificate: bytes written into a buffer to free with platform_free, or 0.

@@ -125,9 +125,10 @@ extension ClientLeg {
     guard let grant else { return }
     let (handle, mailbox, gateway, sessionID) = (handle, reactor.mailbox, worker.gateway, grant.sessionID)
     gateway.pool.run {
-      let refusal = await gateway.authorizer.sessionStarting(sessionID)
-      // A full mailbox leaves the login to its deadline.
-      mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.recorded(refusal, of: sessionID) }
+      gateway.authorizer.sessionStarting(sessionID) { refusal in
+        // A full mailbox leaves the login to its deadline.
+        mailbox.post { reactor in (reactor.channel(handle) as? ClientLeg)?.recorded(refusal, of: sessionID) }
+      }
     }
   }
 

@@ -202,7 +202,7 @@ final class ServerChannel: ServerLeg {
     phase = .authentication
     worker.counters.databaseHandshakes.completed &+= 1
     authentication = ServerAuthentication(
-      user: login.user, password: login.password, tlsServerEndPoint: tls.serverEndPointHash(),
+      user: login.user, password: login.password, tlsServerEndPoint: tls.serverEndPointHash,
       isTLSVerified: tls.isPeerVerified)
     write(startup)
     expectAnswer()

@@ -30,6 +30,7 @@ extension ServerChannel {
     case .wait: break
     case .authenticated: phase = .settling
     case .derive(let derivation):
+      if let keys = login.rememberedKeys(derivation) { return derived(.success(keys)) }
       endWait()
       let (handle, mailbox, deriveKeys) = (handle, reactor.mailbox, login.deriveKeys)
       worker.gateway.pool.run {

@@ -16,6 +16,8 @@ public struct ServerLogin: Sendable {
   public let isPasswordCached: Bool
   /// Runs SCRAM's key derivation, away from the reactor; may remember results.
   public let deriveKeys: @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys
+  /// The keys, if they are remembered and at hand. On the reactor: never waits.
+  public let rememberedKeys: @Sendable (ScramDerivation) -> ScramKeys?
   /// Milliseconds from now for which password or certificate are good; `nil`: for ever.
   public let validity: UInt64?
 
@@ -23,7 +25,7 @@ public struct ServerLogin: Sendable {
     addresses: [SocketAddress], tls: ClientTLSContext, serverName: String, user: String, password: Secret?,
     isPasswordCached: Bool,
     deriveKeys: @escaping @Sendable (ScramDerivation) throws(AuthenticationFailure) -> ScramKeys,
-    validity: UInt64? = nil
+    rememberedKeys: @escaping @Sendable (ScramDerivation) -> ScramKeys? = { _ in nil }, validity: UInt64? = nil
   ) {
     self.addresses = addresses
     self.tls = tls
@@ -32,6 +34,7 @@ public struct ServerLogin: Sendable {
     self.password = password
     self.isPasswordCached = isPasswordCached
     self.deriveKeys = deriveKeys
+    self.rememberedKeys = rememberedKeys
     self.validity = validity
   }
 }

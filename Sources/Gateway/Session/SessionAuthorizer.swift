@@ -94,10 +94,10 @@ public protocol SessionAuthorizer: Sendable {
   ///
   /// - Parameter sessionID: as granted; `nil` on a proxy, whose sessions the agents name.
   func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String)
-  /// The database let the session in. It begins when this returns: whatever has to be on record by then is.
+  /// The database let the session in. It begins with the answer: whatever has to be on record by then is.
   ///
-  /// - Returns: why the session cannot begin, or `nil`.
-  func sessionStarting(_ sessionID: String) async -> WireError?
+  /// - Parameter answer: called once, on any thread, with the reason why the session cannot begin or `nil`.
+  func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void)
   /// The database let the session in (`nil`) or refused or could not be reached.
   func sessionStarted(_ sessionID: String, failure: WireError?)
   /// A started session is over.

@@ -62,7 +62,9 @@ final class SimulatedAuthorizer: SessionAuthorizer, @unchecked Sendable {
 
   func cancelRefused(_ sessionID: String?, certificate: [UInt8], clientAddress: String) {}
 
-  func sessionStarting(_ sessionID: String) async -> WireError? { record(sessionID) }
+  func sessionStarting(_ sessionID: String, _ answer: @escaping @Sendable (WireError?) -> Void) {
+    answer(record(sessionID))
+  }
 
   private func record(_ sessionID: String) -> WireError? {
     guard network.happens(plan.lateRefusals) else { return nil }
