@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix simulate-every-byte soak kills bench bench-check bench-prerequisites fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix fault-matrix simulate-every-byte soak kills bench overload role-sets bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -36,12 +36,18 @@ simulate: simulation ## Whole sessions on a simulated kernel and clock: SEEDS=N 
 simulate-matrix: simulation ## Faults of each link in each phase, in simulated time
 	.build/release/simulate matrix
 
+fault-matrix: simulate-matrix build ## All of it: also the links to the Auth Service and to AWS, by real processes
+	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/EndToEnd/survived/test_control_links.py
+
 simulate-every-byte: simulation ## Golden conversations cut and broken off at every byte
 	.build/release/simulate every-byte
 
 fuzz: prerequisites ## Fuzz every parser for SECONDS each, or for RUNS inputs each
 	SALLYPORT_FUZZ=1 swift build -c release --scratch-path .build-fuzz --product fuzz
 	python3 Tests/Fuzz/run.py .build-fuzz/release/fuzz $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(RUNS),--runs=$(RUNS))
+
+role-sets: prerequisites ## Random role sets against a naive evaluator: SETS=N
+	SALLYPORT_ROLE_SETS=$(or $(SETS),1000000) swift test --no-parallel --filter agreesOnRandomRoleSets
 
 mutate: prerequisites ## Spoil the access control in one place after the other: do its tests notice?
 	python3 Tests/Mutation/mutate.py
@@ -59,6 +65,9 @@ bench-prerequisites:
 bench: build bench-prerequisites ## Side by side: direct, PgBouncer, HAProxy, stunnel, a floor in C, Sallyport; writes docs/performance.md (15 minutes). BENCH=--resume goes on
 	.venv/bin/python Benchmarks/bench.py $(BENCH)
 	.venv/bin/python Benchmarks/report.py
+
+overload: build ## Throughput and refusals with twice as many sessions as may be
+	.venv/bin/python Benchmarks/overload.py
 
 bench-check: build bench-prerequisites ## Allocations, locks and instructions a relayed message costs, against perf/counts.json
 	.venv/bin/python Benchmarks/check.py

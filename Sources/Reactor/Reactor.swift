@@ -135,12 +135,14 @@ public final class Reactor {
     for handle in channels.handles { channel(handle)?.reactorStopping() }
   }
 
-  /// The very end: closes what is left.
+  /// The very end: closes what is left, the mailbox last. Who posts from then on hears that it is closed.
   package func closeAll() {
     for handle in channels.handles { channel(handle)?.close() }
-    channels.buryDeparted()
-    // It may well hold the reactor in its turn.
+    // It may well hold the reactor in its turn. Without it no job begins anything.
     context = nil
+    // What they ask for is gone, but a decision among them has to be accounted for.
+    for job in mailbox.close() { job(self) }
+    channels.buryDeparted()
   }
 
   /// Ends `run`. On the reactor's own thread; from others: `mailbox.post { $0.stop() }`.

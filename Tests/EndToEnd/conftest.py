@@ -82,6 +82,8 @@ class Cluster:
         self.audit_log, self.query_audit = "{}", "{}"
         # What AWS has at the start, and further names for the database's certificate.
         self.world, self.names = "world.json", []
+        # What the server itself asks databases, as a pattern.
+        self.own_statements = "(?!)"
         self.reactor = os.environ.get("SALLYPORT_REACTOR", "auto")
         # Further lines of section teleport, indented by two.
         self.settings = ""

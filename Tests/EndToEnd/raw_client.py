@@ -28,12 +28,13 @@ def cancel(database, process_id, secret):
 
 
 class Raw:
-    def __init__(self, database):
-        self.socket = open_tls(database)
+    def __init__(self, database, tls=None, until=(b"Z",)):
+        """`tls`: a connection of `open_tls` on which nothing was said yet. `until`: what ends the login."""
+        self.socket = tls or open_tls(database)
         names = ["user", database.environment["PGUSER"], "database", database.environment["PGDATABASE"]]
         body = struct.pack("!I", 196608) + b"".join(name.encode() + b"\0" for name in names) + b"\0"
         self.socket.sendall(struct.pack("!I", 4 + len(body)) + body)
-        self.login = self.read()
+        self.login = self.read(*until)
 
     @property
     def key(self):
@@ -48,10 +49,10 @@ class Raw:
             data += more
         return data
 
-    def read(self, until=b"Z"):
-        """Messages up to the first of that kind."""
+    def read(self, *until):
+        """Messages up to the first of these kinds, by itself ReadyForQuery."""
         messages = []
-        while not messages or messages[-1][0] != until:
+        while not messages or messages[-1][0] not in (until or (b"Z",)):
             header = self.exactly(5)
             messages.append((header[:1], self.exactly(struct.unpack("!I", header[1:])[0] - 4)))
         return messages

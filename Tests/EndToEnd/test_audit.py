@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import signal
 import ssl
 import subprocess
@@ -22,9 +23,9 @@ from conftest import ROOT, Cluster, wait_until
 csv.field_size_limit(1 << 24)
 
 
-def make_cluster(directory, audit_log="{}", query_audit="{}"):
+def make_cluster(directory, kind=Cluster, audit_log="{}", query_audit="{}"):
     os.chmod(directory, 0o755)
-    cluster = Cluster(directory)
+    cluster = kind(directory)
     cluster.audit_log, cluster.query_audit = audit_log, query_audit
     cluster.start()
     cluster.make_role("dev")
@@ -44,15 +45,21 @@ def own_cluster(**settings):
                 cluster.stop()
 
 
-@pytest.fixture(scope="module")
-def audited():
+@contextlib.contextmanager
+def recording_all(**settings):
     """A cluster that records everything, before a PostgreSQL that logs everything."""
-    with own_cluster(query_audit="{queries: protocol, parameters: yes, queue_size: 16MiB}") as cluster:
+    with own_cluster(query_audit="{queries: protocol, parameters: yes, queue_size: 16MiB}", **settings) as cluster:
         with cluster.admin() as admin:
             for setting in ["logging_collector = on", "log_destination = 'csvlog'", "log_directory = 'csv'", "log_statement = 'all'"]:
                 admin.execute(f"alter system set {setting}")
         subprocess.run([ROOT / "Tests/EndToEnd/postgres.sh", "stop", cluster.pg], check=True)
         subprocess.run([ROOT / "Tests/EndToEnd/postgres.sh", "restart", cluster.pg], check=True)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def audited():
+    with recording_all() as cluster:
         yield cluster
 
 
@@ -120,7 +127,8 @@ def compare(cluster):
     failures = collections.Counter((event.get("db_query", ""), event["error"]) for event in failed)
     functions = collections.Counter(event["function_oid"] for event in events if event["code"] == "TPG04I")
     assert statements - log.statements == collections.Counter(), "events without a statement"
-    assert log.statements - statements == collections.Counter(), "statements without an event"
+    unasked = {text for text in log.statements - statements if not re.fullmatch(cluster.own_statements, text)}
+    assert unasked == set(), "statements without an event"
     assert failures == log.failures
     assert functions == log.functions
     return statements
@@ -179,8 +187,9 @@ def test_every_statement_of_pgbench_has_its_event(audited, database, mode):
     with audited.admin() as admin:
         admin.execute("create table if not exists hits (n int); grant all on hits to public")
     script = "begin;\nselect :client_id + 1;\ninsert into hits values (:client_id);\nend;\n"
+    # A thread each: pgbench prepares without looking after its other clients, who may hold what that waits for.
     subprocess.run(
-        ["pgbench", "-n", "-f", "-", "-c", "8", "-j", "2", "-t", "50", "-M", mode], input=script,
+        ["pgbench", "-n", "-f", "-", "-c", "8", "-j", "8", "-t", "50", "-M", mode], input=script,
         env={**os.environ, **database.environment}, check=True, capture_output=True, text=True)
     compare(audited)
 

@@ -193,6 +193,36 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     #expect(mailbox.post(evenIfFull: true) { _ in })
   }
 
+  @Test(arguments: KernelInterface.usable)
+  func anEndedReactorHoldsNothing(over interface: KernelInterface) throws {
+    /// Into jobs; all of this runs on one thread.
+    struct Carrier: @unchecked Sendable {
+      let reactor: Reactor
+      let channel: Channel
+    }
+
+    weak var ended: Reactor?
+    let ran = Mutex<[String]>([])
+    try {
+      let reactor = try Reactor(index: 0, over: interface)
+      ended = reactor
+      let carrier = Carrier(reactor: reactor, channel: Channel(reactor: reactor))
+      try reactor.add(carrier.channel, descriptor: Sockets.open(AF_INET))
+      let mailbox = reactor.mailbox
+      let isPosted = mailbox.post { [carrier] reactor in
+        ran.withLock { $0.append("last job, channel closed: \(carrier.channel.isClosed)") }
+        let isPosted = reactor.mailbox.post(evenIfFull: true) { _ in _ = carrier }
+        #expect(!isPosted)
+      }
+      #expect(isPosted)
+      reactor.closeAll()
+      #expect(ran.withLock { $0 } == ["last job, channel closed: true"])
+      #expect(!mailbox.post { _ in _ = carrier })
+      #expect(!mailbox.post(evenIfFull: true) { _ in _ = carrier })
+    }()
+    #expect(ended == nil)
+  }
+
   @Test func staleHandlesNameNothing() throws {
     let reactor = try Reactor(index: 0)
     var handles: [Handle] = []

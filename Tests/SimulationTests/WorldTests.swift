@@ -1,5 +1,10 @@
+import Reactor
 import Simulation
 import Testing
+
+private struct Weak<Object: AnyObject> {
+  weak var object: Object?
+}
 
 /// Whole sessions on a simulated kernel: the quick form of `make simulate`.
 @Suite(.serialized) struct WorldTests {
@@ -15,6 +20,19 @@ import Testing
     }
     // Most worlds let their clients come to the end.
     #expect(completed > 200)
+  }
+
+  @Test func nothingIsLeftOfAWorld() throws {
+    let identities = try Self.identities.get()
+    for seed in UInt64(1)...40 {
+      var reactors: [Weak<Reactor>] = []
+      try {
+        let world = try World(.drawn(from: seed), identities)
+        reactors = world.reactors.map { Weak(object: $0) }
+        _ = try world.run()
+      }()
+      #expect(!reactors.isEmpty && reactors.allSatisfy { $0.object == nil }, "seed \(seed)")
+    }
   }
 
   @Test func aSeedIsReplayedEventByEvent() throws {

@@ -6,7 +6,8 @@ import TunnelWire
 /// Bound to the thread of the agent's first reactor.
 final class AgentLink {
   let settings: AgentSettings
-  private let worker: Worker
+  /// Holds this.
+  private unowned let worker: Worker
   /// Dials since the last success: the back-off grows with it.
   private(set) var attempts = 0
   /// Whether the proxy is among those of the cluster. One that is not is given up when its connection breaks, not

@@ -6,7 +6,8 @@ import TunnelWire
 /// The kernel decides which reactor of the proxy takes a connection; the proxy says which it was. So connections are
 /// dialled until each reactor has its share. Bound to the reactor's thread.
 final class AgentPool {
-  private let worker: Worker
+  /// Holds this.
+  private unowned let worker: Worker
   private let settings: AgentSettings
   private var addresses: [SocketAddress]
   private var next = 0

@@ -150,8 +150,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "bad_inputs/test_api.py::test_57_guessing_is_slowed_down"),
     # Resources
     ("58", "no descriptors left", "accepting pauses, sessions live, no spin", "test_limits.py::test_58_without_descriptors_accepting_pauses_and_nothing_else"),
-    ("59", "5,000 sockets that never log in; twice the sessions that may be", "bounded memory; 53300, and who is in goes on",
-     "test_flood.py::test_a_flood_from_one_address_leaves_others_alone bad_inputs/test_overload.py::test_59_at_twice_the_limit_the_rest_is_told_and_the_others_go_on"),
+    ("59", "5,000 sockets that never log in, beside a thousand sessions; twice the sessions that may be", "256 MiB are enough; 53300, and who is in goes on",
+     "test_flood.py::test_a_flood_from_one_address_leaves_others_alone bad_inputs/test_memory.py::test_59_a_thousand_sessions_and_a_flood_fit_in_256_mib "
+     "bad_inputs/test_overload.py::test_59_at_twice_the_limit_the_rest_is_told_and_the_others_go_on"),
     ("60", "a full disk under the audit log or the state; a read-only data directory",
      "57P03 for new sessions, 503 for changes, recovery by itself; an error at the start",
      "survived/test_full_disk.py::test_a_full_disk_under_the_state test_audit.py::test_60_a_full_disk_refuses_sessions_and_recovers bad_inputs/test_state.py::test_60_a_directory_that_cannot_be_written_is_told"),

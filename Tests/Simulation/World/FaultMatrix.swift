@@ -63,7 +63,7 @@ package enum FaultMatrix {
   }
 
   /// The links whose other end is no reactor's: the Auth Service's API and AWS are HTTP clients and servers of libraries.
-  /// They need processes and real sockets, and have tests of that kind.
+  /// They need processes and real sockets: Tests/EndToEnd/survived/test_control_links.py plays their cells.
   package static let elsewhere = ["agent/proxy-Auth Service", "agent-AWS"]
 
   package struct Cell: Sendable {

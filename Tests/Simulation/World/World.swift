@@ -48,6 +48,8 @@ package final class World {
   private let plan: WorldPlan
   private let identities: Identities
   private var hosts: [Host] = []
+  /// All of its reactors.
+  package var reactors: [Reactor] { hosts.map(\.reactor) }
   private var pools: [SimulatedPool] = []
   private let records = TLSWorkspace()
   private let registry = TunnelRegistry()
@@ -348,8 +350,10 @@ package final class World {
   }
 
   private func judge() {
-    for host in hosts where host.isGateway {
-      if host.reactor.channelCount > 0 { network.violate("\(host.reactor.channelCount) channels are left") }
+    for host in hosts {
+      if host.isGateway, host.reactor.channelCount > 0 {
+        network.violate("\(host.reactor.channelCount) channels are left")
+      }
       host.backend.flush()
     }
     for number in Set(hosts.filter(\.isGateway).map(\.backend.host)) {
