@@ -13,7 +13,7 @@ final class ClientChannel: ClientLeg {
 
   private enum Tag: UInt8 {
     case startup = 16
-    case httpIdle
+    case httpIdle, httpEnd
   }
 
   private var stage = Stage.greeting
@@ -176,7 +176,7 @@ final class ClientChannel: ClientLeg {
 
   /// Milliseconds an HTTPS connection may be silent.
   private static let httpIdle: UInt64 = 75_000
-  /// And while the server drains.
+  /// And while the server drains, or after the client's goodbye.
   private static let httpPause: UInt64 = 1_000
 
   private func forwardHTTP(_ bytes: UnsafeRawBufferPointer) {
@@ -203,7 +203,11 @@ final class ClientChannel: ClientLeg {
   // MARK: Ends
 
   override func openingEnded() {
-    if stage == .http { upstream?.sendEnd() } else { close() }
+    guard stage == .http else { return close() }
+    // What was asked last may be answered still; whoever waits for news of the cluster would keep the connection for long,
+    // and itself from ending, since it waits for our goodbye.
+    upstream?.sendEnd()
+    _ = reactor.startTimer(for: self, tag: Tag.httpEnd.rawValue, after: Self.httpPause)
   }
 
   override func timerFired(tag: UInt8) {
@@ -211,6 +215,7 @@ final class ClientChannel: ClientLeg {
     case .startup:
       stage == .startup ? refuse(WireError(.protocolViolation, "the startup packet did not come in time")) : close()
     case .httpIdle: checkHTTPIdle()
+    case .httpEnd: finish()
     case nil: super.timerFired(tag: tag)
     }
   }
