@@ -44,6 +44,11 @@ package final class SimulatedNetwork: @unchecked Sendable {
     trace = Trace()
   }
 
+  deinit {
+    // A link holds its ends, and each end its link.
+    for socket in sockets { socket.link = nil }
+  }
+
   package func violate(_ what: String) {
     if violations.count < 20 { violations.append(what) }
   }
