@@ -5,12 +5,10 @@ Usage: bench.py [--rounds N] [--seconds S] [--sessions N] [--peers A,B] [--parts
 """
 
 import argparse
-import os
 import pathlib
 import resource
 import signal
 import sys
-import tempfile
 
 import binaries
 
@@ -37,7 +35,7 @@ def main():
     arguments.build = binaries.use(arguments.bin)
     from results import Results, newest
     from runner import Runner
-    from stage import Stage
+    from stage import prepared_stage
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -47,14 +45,8 @@ def main():
     if arguments.resume and path is None:
         sys.exit("bench.py: there is no run to go on with: leave out --resume")
     results = Results(path)
-    with tempfile.TemporaryDirectory() as directory:
-        # PostgreSQL runs as another user.
-        os.chmod(directory, 0o755)
-        stage = Stage(directory)
-        try:
-            Runner(stage, results, arguments).run()
-        finally:
-            stage.stop()
+    with prepared_stage() as stage:
+        Runner(stage, results, arguments).run()
     print(results.path)
 
 

@@ -16,8 +16,8 @@ class Thread:
         # By number: functions, and the files they are in.
         self.functions, self.objects = {}, {}
         self.cost, self.home = collections.Counter(), {}
-        # Of the calls of each function: how many, and what they cost. What calls itself counts more than once.
-        self.calls, self.inclusive = collections.Counter(), collections.Counter()
+        # What the calls of each function cost. What calls itself counts more than once.
+        self.inclusive = collections.Counter()
         self.read(pathlib.Path(path).read_text(errors="replace"))
 
     def read(self, text):
@@ -38,9 +38,11 @@ class Thread:
             elif line.startswith("calls="):
                 # The next line has what the callee and all below it cost.
                 belongs_to_call = True
-                self.calls[callee] += int(line.removeprefix("calls=").split()[0])
             elif found := COST.match(line):
-                (self.inclusive if belongs_to_call else self.cost)[callee if belongs_to_call else current] += int(found.group(1))
+                if belongs_to_call:
+                    self.inclusive[callee] += int(found.group(1))
+                else:
+                    self.cost[current] += int(found.group(1))
                 belongs_to_call = False
 
     @property

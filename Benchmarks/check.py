@@ -7,32 +7,15 @@ Usage: check.py [--bin DIR] [--record | --functions N]
 """
 
 import argparse
-import contextlib
 import json
-import os
 import pathlib
 import sys
-import tempfile
 
 import binaries
 
 RECORD = binaries.ROOT / "perf/counts.json"
 #: Our own allocations and locks on the threads that relay are always 0; a login's may fall on either side of the difference.
 NOISE = 0.01
-
-
-@contextlib.contextmanager
-def prepared_stage():
-    from stage import Stage
-
-    with tempfile.TemporaryDirectory() as directory:
-        # PostgreSQL runs as another user.
-        os.chmod(directory, 0o755)
-        stage = Stage(directory)
-        try:
-            yield stage
-        finally:
-            stage.stop()
 
 
 def sallyport(stage, queries):
@@ -55,6 +38,7 @@ def count(stage, queries):
 
 def show_functions(number):
     import counters
+    from stage import prepared_stage
 
     with prepared_stage() as stage:
         costs = counters.functions(stage, sallyport(stage, "statements"))
@@ -74,6 +58,8 @@ def main():
     if arguments.functions:
         show_functions(arguments.functions)
         return
+    from stage import prepared_stage
+
     with prepared_stage() as stage:
         counted = {name: count(stage, queries) for name, queries in (("relay", "off"), ("relay and record", "statements"))}
     allowed = json.loads(RECORD.read_text())

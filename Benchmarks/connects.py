@@ -9,7 +9,6 @@ import pathlib
 import re
 
 import binaries
-from check import prepared_stage
 
 #: What is shown, and the calls of OpenSSL that it consists of. Lines overlap: a certificate's signature is verified by
 #: EVP_DigestVerify too.
@@ -49,6 +48,7 @@ def main():
     arguments = parser.parse_args()
     binaries.use(arguments.bin)
     from runner import ALL
+    from stage import prepared_stage
 
     with prepared_stage() as stage:
         peers = [ALL[key](stage, {}) for key in ("floor", "epoll1")]

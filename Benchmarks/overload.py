@@ -8,10 +8,8 @@ Usage: overload.py [--rounds N] [--seconds S] [--bin DIR]
 
 import argparse
 import contextlib
-import os
 import pathlib
 import statistics
-import tempfile
 
 import binaries
 
@@ -22,24 +20,6 @@ def parse():
     parser.add_argument("--seconds", type=int, default=10, help="of each pgbench run")
     parser.add_argument("--bin", type=pathlib.Path, help="where teleport, tctl and tsh are; default: .build/release")
     return parser.parse_args()
-
-
-@contextlib.contextmanager
-def small_cluster():
-    from bad_inputs.test_overload import Small
-
-    with tempfile.TemporaryDirectory() as directory:
-        # PostgreSQL runs as another user.
-        os.chmod(directory, 0o755)
-        cluster = Small(directory)
-        try:
-            cluster.start()
-            cluster.make_role("dev")
-            cluster.home = cluster.make_user("alice", "dev,editor")
-            cluster.login = cluster.database(cluster.home)
-            yield cluster
-        finally:
-            cluster.stop()
 
 
 def measure(cluster, arguments):
@@ -69,8 +49,16 @@ def measure(cluster, arguments):
         f"{percentiles[49] * 1000:.0f} ms, 99 % within {percentiles[98] * 1000:.0f} ms")
 
 
+def main():
+    arguments = parse()
+    binaries.use(arguments.bin)
+    from bad_inputs.test_overload import Small
+    from conftest import started
+
+    with started(Small) as cluster:
+        cluster.login = cluster.database(cluster.home)
+        measure(cluster, arguments)
+
+
 if __name__ == "__main__":
-    given = parse()
-    binaries.use(given.bin)
-    with small_cluster() as running:
-        measure(running, given)
+    main()

@@ -2,8 +2,9 @@
 
 import subprocess
 
-from conftest import BIN, USER, Cluster
+from conftest import BIN, USER
 from peers import Peer, Sallyport
+from pooled_cluster import Pooled
 from stage import free_port, ready
 from test_cluster import Apart
 
@@ -57,14 +58,10 @@ class LocalProxy(Peer):
             "PGGSSENCMODE": "disable"}
 
 
-class KeptConnections(Cluster):
+class KeptConnections(Pooled):
     """Its database keeps server connections for the next client, as PgBouncer's session mode does."""
 
-    def write_config(self, database, **options):
-        super().write_config(database, **options)
-        entry = "  - name: redshift\n"
-        self.config.write_text(
-            self.config.read_text().replace(entry, entry + "    pool: {mode: session, pool_size: 64}\n", 1))
+    pool = "mode: session, pool_size: 64"
 
 
 class Reuse(Sallyport):

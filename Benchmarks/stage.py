@@ -1,8 +1,11 @@
 """What stands behind the peers: PostgreSQL, the scripted database, the AWS emulator, and the programs that measure."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import subprocess
+import tempfile
 
 from conftest import ROOT, Cluster, free_port, port_is_open, wait_until
 
@@ -61,6 +64,18 @@ class Stage:
             "PGSSLCERT": "/nonexistent"}
 
 
+@contextlib.contextmanager
+def prepared_stage():
+    with tempfile.TemporaryDirectory() as directory:
+        # PostgreSQL runs as another user.
+        os.chmod(directory, 0o755)
+        stage = Stage(directory)
+        try:
+            yield stage
+        finally:
+            stage.stop()
+
+
 def ready(process, port, name, log):
     """Waits until `process` listens, and says what it said if it never does."""
     wait_until(lambda: port_is_open(port) or process.poll() is not None, name)
@@ -68,4 +83,4 @@ def ready(process, port, name, log):
         raise RuntimeError(f"{name} ended with {process.returncode}: {pathlib.Path(log).read_text()[-2000:]}")
 
 
-__all__ = ["PASSWORD", "PROGRAMS", "Stage", "Upstream", "free_port", "ready"]
+__all__ = ["PASSWORD", "PROGRAMS", "Stage", "Upstream", "free_port", "prepared_stage", "ready"]

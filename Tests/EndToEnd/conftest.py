@@ -379,11 +379,13 @@ class AuditSince:
         return self.records(event)
 
 
-@pytest.fixture(scope="session")
-def cluster():
+@contextlib.contextmanager
+def started(kind):
+    """A cluster of that kind, with everything before and behind it, and a user who is logged in at `home`."""
     with tempfile.TemporaryDirectory() as directory:
+        # PostgreSQL runs as another user.
         os.chmod(directory, 0o755)
-        cluster = Cluster(directory)
+        cluster = kind(directory)
         try:
             cluster.start()
             cluster.make_role("dev")
@@ -391,6 +393,12 @@ def cluster():
             yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with started(Cluster) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,17 @@ DATABASE = """  - name: {name}
 """
 
 
+class Pooled(Cluster):
+    """`pool`: that of its one database, in YAML."""
+
+    pool = None
+
+    def write_config(self, database, **options):
+        super().write_config(database, **options)
+        entry = "  - name: redshift\n"
+        self.config.write_text(self.config.read_text().replace(entry, f"{entry}    pool: {{{self.pool}}}\n", 1))
+
+
 class PooledCluster(Cluster):
     """`pools`: the `pool` of each database in YAML, by its name."""
 

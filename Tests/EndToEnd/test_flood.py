@@ -1,17 +1,15 @@
 """A flood from one address (127.0.0.2), while another one (127.0.0.1) goes on working."""
 
-import os
 import re
 import socket
 import ssl
-import tempfile
 import time
 import urllib.request
 
 import psycopg
 import pytest
 
-from conftest import Cluster, wait_until
+from conftest import Cluster, started, wait_until
 from test_faults import resident_kb
 
 FLOODER = "127.0.0.2"
@@ -31,17 +29,9 @@ class Limited(Cluster):
 
 @pytest.fixture(scope="module")
 def limited():
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        cluster = Limited(directory)
-        try:
-            cluster.start()
-            cluster.make_role("dev")
-            cluster.home = cluster.make_user("alice", "dev,editor")
-            cluster.login = cluster.database(cluster.home)
-            yield cluster
-        finally:
-            cluster.stop()
+    with started(Limited) as cluster:
+        cluster.login = cluster.database(cluster.home)
+        yield cluster
 
 
 def client_hello():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import Cluster
+from pooled_cluster import Pooled
 from test_audit import (
     recording_all, test_every_statement_of_asyncpg_has_its_event, test_every_statement_of_pgbench_has_its_event,
     test_every_statement_of_psql_has_its_event, test_every_statement_of_psycopg_has_its_event)
@@ -10,25 +10,11 @@ from test_audit import (
 POOLS = {"session": "mode: session", "transaction": "mode: transaction, pool_size: 2"}
 
 
-class Pooled(Cluster):
-    """`pool`: the database's, in YAML."""
-
-    pool = None
-
-    def __init__(self, directory):
-        super().__init__(directory)
-        # Between two clients, and where what the next one has set differs (docs/pooling.md).
-        self.own_statements = r"DISCARD ALL|(SET \w+ TO '[^']*'(; )?)+"
-
-    def write_config(self, database, **options):
-        super().write_config(database, **options)
-        text = self.config.read_text()
-        self.config.write_text(text.replace("  - name: redshift\n", f"  - name: redshift\n    pool: {{{self.pool}}}\n", 1))
-
-
 @pytest.fixture(scope="module", params=POOLS)
 def audited(request):
-    with recording_all(kind=type("Pooled", (Pooled,), {"pool": POOLS[request.param]})) as cluster:
+    with recording_all(kind=type("Audited", (Pooled,), {"pool": POOLS[request.param]})) as cluster:
+        # Between two clients, and where what the next one has set differs (docs/pooling.md).
+        cluster.own_statements = r"DISCARD ALL|(SET \w+ TO '[^']*'(; )?)+"
         yield cluster
 
 

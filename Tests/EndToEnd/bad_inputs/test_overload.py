@@ -10,8 +10,8 @@ import time
 import psycopg
 import pytest
 
-from conftest import Cluster, open_directory, wait_until
-from test_flood import metric
+from conftest import open_directory, wait_until
+from test_flood import Limited, metric
 
 LIMIT = 40
 # Of those, pgbench's.
@@ -20,12 +20,8 @@ CLIENTS = 8
 PAUSE = 4
 
 
-class Small(Cluster):
-    def write_config(self, *arguments, **options):
-        super().write_config(*arguments, **options)
-        text = self.config.read_text()
-        limits = f"{{max_connections_total: {LIMIT}, max_unauthenticated_total: 200}}"
-        self.config.write_text(text.replace("teleport:\n", f"teleport:\n  connection_limits: {limits}\n", 1))
+class Small(Limited):
+    limits = f"max_connections_total: {LIMIT}, max_unauthenticated_total: 200"
 
 
 @pytest.fixture(scope="module")

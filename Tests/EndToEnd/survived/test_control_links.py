@@ -15,7 +15,7 @@ import types
 import psycopg
 import pytest
 
-from conftest import USER, open_directory, wait_until
+from conftest import open_directory, wait_until
 from raw_client import Raw, open_tls
 from survived.faulty_relay import FAULTS, Loop, Relay
 from test_audit_shipping import call
@@ -93,6 +93,13 @@ class Job(threading.Thread):
             self.outcome = error
         self.ended = time.monotonic()
 
+    def result(self):
+        """The outcome, once there is one; raised if it is an exception."""
+        self.join()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
 
 def log_in(database, tls=None):
     """What a login ended in: "in", or the server's error."""
@@ -115,13 +122,7 @@ def idle(database):
 def query(database):
     connection = session(database)
     job = Job(lambda: connection.execute("select 43 from pg_sleep(2)").fetchone()[0])
-
-    def go_on():
-        job.join()
-        if isinstance(job.outcome, Exception):
-            raise job.outcome
-        return job.outcome
-    return connection, go_on, 43
+    return connection, job.result, 43
 
 
 def copy_in(database):
@@ -188,14 +189,7 @@ def begin_all(matrix):
     authenticating = Job(lambda: log_in(matrix.cold))
     wait_until(lambda: matrix.counters().get("GetCredentials", 0) > before or authenticating.ended, "the call of AWS", 10)
     assert not authenticating.ended, authenticating.outcome
-
-    def go_on():
-        authenticating.join()
-        if isinstance(authenticating.outcome, Exception):
-            raise authenticating.outcome
-        return authenticating.outcome
-
-    begun["authentication"] = None, go_on, "in"
+    begun["authentication"] = None, authenticating.result, "in"
     begun["startup"] = None, lambda: log_in(matrix.cold, tls), "in"
     return begun
 
