@@ -32,6 +32,11 @@ SYSTEM = [
 ]
 
 
+def address(pin):
+    """Packages name each other with and without .git, and which spelling a build records hangs on its order of work."""
+    return pin["location"].removesuffix(".git")
+
+
 def pins():
     return sorted(json.loads((ROOT / "Package.resolved").read_text())["pins"], key=lambda pin: pin["identity"])
 
@@ -41,13 +46,12 @@ def licence(pin):
 
 
 def component(pin):
-    owner = re.sub(r"^https://|\.git$", "", pin["location"])
     version = pin["state"]["version"]
-    reference = f"pkg:swift/{owner}@{version}"
+    reference = f"pkg:swift/{address(pin).removeprefix('https://')}@{version}"
     return {
         "type": "library", "bom-ref": reference, "name": pin["identity"], "version": version, "purl": reference,
         "licenses": [{"license": {"id": licence(pin)}}],
-        "externalReferences": [{"type": "vcs", "url": pin["location"]}],
+        "externalReferences": [{"type": "vcs", "url": address(pin)}],
     }
 
 
@@ -78,7 +82,7 @@ def listing():
         "if a build takes other versions than these.", "",
         "| package | version | licence | holds copies of |", "| --- | --- | --- | --- |",
     ]
-    lines += [f"| [{pin['identity']}]({pin['location']}) | {pin['state']['version']} | {licence(pin)} | {WITHIN.get(pin['identity'], '')} |"
+    lines += [f"| [{pin['identity']}]({address(pin)}) | {pin['state']['version']} | {licence(pin)} | {WITHIN.get(pin['identity'], '')} |"
               for pin in pins()]
     lines += ["", "Of the system, linked dynamically:", "", "| library | what for | licence |", "| --- | --- | --- |"]
     lines += [f"| {name} | {what} | {spdx} |" for name, what, spdx in SYSTEM]
