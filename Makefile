@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build test unit end-to-end sanitize fuzz mutate demo simulation simulate simulate-matrix fault-matrix simulate-every-byte soak kills bench overload role-sets bench-check bench-prerequisites fmt lint clean
+.PHONY: help prerequisites build test unit end-to-end sanitize memcheck fuzz mutate demo simulation simulate simulate-matrix fault-matrix simulate-every-byte soak kills bench overload role-sets bench-check bench-prerequisites fmt lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -23,9 +23,15 @@ unit: prerequisites
 end-to-end: build
 	.venv/bin/python -m pytest -q -p no:cacheprovider Tests/AWSEmulator Tests/EndToEnd Tests/Packaging
 
-sanitize: prerequisites ## Unit tests under AddressSanitizer, then ThreadSanitizer
+sanitize: prerequisites ## Unit tests, and end-to-end tests of the data path, under AddressSanitizer and under ThreadSanitizer
 	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks-of-others.supp swift test --no-parallel --sanitize=address --scratch-path .build-asan
+	.venv/bin/python Tests/Watched/watched.py address
 	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races-of-others.supp swift test --no-parallel --sanitize=thread --scratch-path .build-tsan
+	.venv/bin/python Tests/Watched/watched.py thread
+
+memcheck: build ## The same end-to-end tests under valgrind, for what is written in C
+	@Tests/install-prerequisites.sh valgrind
+	.venv/bin/python Tests/Watched/watched.py memcheck
 
 simulation:
 	swift build -c release --static-swift-stdlib --product simulate
@@ -52,8 +58,9 @@ role-sets: prerequisites ## Random role sets against a naive evaluator: SETS=N
 mutate: prerequisites ## Spoil the access control in one place after the other: do its tests notice?
 	python3 Tests/Mutation/mutate.py
 
-soak: build ## Connects at full rate, with an eye on memory and descriptors: SESSIONS=N, a day at 50 a second by itself
-	SALLYPORT_SOAK=$(or $(SESSIONS),4320000) .venv/bin/python -m pytest -q -p no:cacheprovider Tests/EndToEnd/test_faults.py -k many_connects
+soak: build ## Sessions at full rate, with an eye on memory and descriptors: SESSIONS=N, a day at 50 a second by itself
+	SALLYPORT_SOAK_SESSIONS=$(or $(SESSIONS),4320000) SALLYPORT_SOAK_LOGINS=$(or $(LOGINS),60000) \
+	  .venv/bin/python -m pytest -q -s -p no:cacheprovider Tests/EndToEnd/survived/test_soak.py
 
 kills: build ## kill -9 at random moments of the Auth Service that writes, and of every part under load: KILLS=N
 	SALLYPORT_KILLS=$(or $(KILLS),200) SALLYPORT_ROUNDS=5 .venv/bin/python -m pytest -q -p no:cacheprovider \

@@ -28,6 +28,8 @@ BIN = pathlib.Path(os.environ.get("SALLYPORT_BIN", ROOT / ".build/release"))
 HOST = "some-workgroup.123456789012.us-east-1.redshift-serverless.amazonaws.com"
 USER = "teleport-redshift-serverless-access"
 PASSWORD = "correct horse battery staple"
+# How many times slower than by itself the server is under a tool that watches it.
+SLOWNESS = float(os.environ.get("SALLYPORT_SLOWNESS", "1"))
 
 
 def free_port():
@@ -37,7 +39,7 @@ def free_port():
 
 
 def wait_until(condition, what, seconds=30):
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOWNESS
     while time.monotonic() < deadline:
         if condition():
             return

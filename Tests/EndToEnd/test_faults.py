@@ -5,7 +5,6 @@ import pathlib
 import re
 import shutil
 import stat
-import statistics
 import struct
 import subprocess
 import time
@@ -14,7 +13,6 @@ import psycopg
 import pytest
 
 from conftest import PASSWORD, USER, wait_until
-from test_operations import metrics
 from test_refusals import log_in, message, plain, read_all, secure
 
 
@@ -75,43 +73,6 @@ def test_killed_aws_leaves_sessions_and_kept_logins_alone(cluster, redshift):
     cluster.stop_teleport()
     cluster.start_teleport()
     alive(redshift)
-
-
-# Connects of the test below; a day at 50 a second has 4,320,000.
-SOAK = int(os.environ.get("SALLYPORT_SOAK", "10000"))
-
-
-@pytest.mark.timeout(300 + SOAK // 20)
-def test_many_connects_leave_nothing_behind(cluster, redshift, record_property):
-    clients, slices = 8, 20
-
-    def connect(number):
-        result = subprocess.run(
-            ["pgbench", "-n", "-C", "-f", "-", "-c", str(clients), "-j", "2", "-t", str(number // clients)], input="select 1",
-            env={**os.environ, **redshift.environment}, capture_output=True, text=True)
-        assert result.returncode == 0 and "failed transactions: 0 (" in result.stdout, result.stderr
-        wait_until(lambda: metrics(cluster)[("sallyport_sessions_open",)] == 0, "the sessions to end")
-        return number // clients * clients
-
-    # What is made once and kept is there after the first ones.
-    warm = connect(max(2000, SOAK // 50))
-    # The last ones' connections linger for a moment.
-    time.sleep(1)
-    before, begun, done, samples = descriptors(cluster), time.monotonic(), 0, [(0, resident_kb(cluster))]
-    for _ in range(slices):
-        done += connect((SOAK - warm) // slices)
-        samples.append((done, resident_kb(cluster)))
-    took = time.monotonic() - begun
-    wait_until(lambda: descriptors(cluster) <= before, "descriptors to be back where they were")
-    # Not from one value to another, which jump by what the allocator happens to keep, but along the line through all.
-    grown = statistics.linear_regression(*zip(*samples)).slope * done
-    first, last = samples[0][1], samples[-1][1]
-    print("sessions, KiB:", samples)
-    assert grown < 4096 + 0.1 * first and last < 8192 + 1.1 * first, samples
-    record_property("survived", (
-        f"soak: {warm + done} sessions, {done / took:.0f} a second; memory {first / 1024:.1f} MiB after {warm}, {last / 1024:.1f} MiB "
-        f"at the end, its slope {1024 * grown / done:.1f} bytes a session; descriptors {before} before and {descriptors(cluster)} "
-        f"after"))
 
 
 def test_client_that_never_reads_does_not_fill_memory(cluster, redshift):

@@ -58,6 +58,7 @@ private struct Weak<Object: AnyObject> {
 
   @Test func conversationsAreWhatTheirNamesSay() throws {
     let identities = try Identities()
+    #expect(try Golden.rowOfTwoRecords.run(identities).answers.count > 20_000)
     #expect(try Golden.largeRow.run(identities).answers.count > 100_000)
     let cancelled = try Golden.cancel.run(identities)
     #expect(String(decoding: cancelled.answers, as: UTF8.self).contains("57014"))

@@ -1,8 +1,9 @@
 // Opens many sessions to a Postgres behind TLS and keeps them idle. Reads how many there are to be, a number a line, opens
 // those that are missing, runs one query in each and answers with the number. End of input closes all.
 //
-// Usage: crowd PORT USER DATABASE [CERTIFICATE KEY]
+// Usage: crowd [--passing] PORT USER DATABASE [CERTIFICATE KEY]
 //   Logs in without a password. Connects from eight loopback addresses in turn, so that none runs out of ports.
+//   --passing: a session ends after its query, as those of short-lived programs do; the number is of all there were.
 #include "net.h"
 
 #include <pthread.h>
@@ -16,6 +17,7 @@ static char startup[512];
 static size_t startup_count;
 static atomic_long taken;
 static long wanted;
+static bool passing;
 
 static int dial(long number) {
   int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -57,6 +59,12 @@ static void await_ready(SSL *tls, long number) {
   } while (header[0] != 'Z');
 }
 
+static void say_goodbye(SSL *tls, int connection, long number) {
+  static const char terminate[] = {'X', 0, 0, 0, 4};
+  if (SSL_write(tls, terminate, sizeof terminate) <= 0 || SSL_shutdown(tls) < 0) die("session %ld: cannot say goodbye", number);
+  close(connection);
+}
+
 static void open_session(long number) {
   int connection = dial(number);
   char reply;
@@ -70,8 +78,11 @@ static void open_session(long number) {
   static const char query[] = "Q\0\0\0\15select 1";
   if (SSL_write(tls, query, sizeof query) <= 0) die("session %ld: cannot write", number);
   await_ready(tls, number);
-  // The session stays open, without its OpenSSL half: nothing is to be said any more, and the memory is the machine's too.
-  SSL_set_quiet_shutdown(tls, 1);
+  // A session that stays open does so without its OpenSSL half: it says nothing any more, and the memory is the machine's.
+  if (passing)
+    say_goodbye(tls, connection, number);
+  else
+    SSL_set_quiet_shutdown(tls, 1);
   SSL_free(tls);
 }
 
@@ -100,7 +111,9 @@ static void make_startup(const char *user, const char *database) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 4 && count != 6) die("usage: crowd PORT USER DATABASE [CERTIFICATE KEY]");
+  passing = count > 1 && strcmp(arguments[1], "--passing") == 0;
+  if (passing) arguments++, count--;
+  if (count != 4 && count != 6) die("usage: crowd [--passing] PORT USER DATABASE [CERTIFICATE KEY]");
   signal(SIGPIPE, SIG_IGN);
   server = loopback(0, port_number(arguments[1]));
   make_startup(arguments[2], arguments[3]);

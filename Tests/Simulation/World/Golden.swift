@@ -1,6 +1,6 @@
 /// Conversations whose outcome must not depend on how their bytes are cut, nor their safety on where they break off.
 package enum Golden: String, CaseIterable, Sendable {
-  case simpleQuery, extended, copyIn, copyOut, error, cancel, largeRow
+  case simpleQuery, extended, copyIn, copyOut, error, cancel, rowOfTwoRecords, largeRow
 
   private var requests: [Request] {
     switch self {
@@ -10,6 +10,7 @@ package enum Golden: String, CaseIterable, Sendable {
     case .copyOut: [.copyOut(3, size: 100)]
     case .error: [.error]
     case .cancel: [.sleep]
+    case .rowOfTwoRecords: [.rows(1, size: 20_000)]
     case .largeRow: [.rows(1, size: 100_000)]
     }
   }
