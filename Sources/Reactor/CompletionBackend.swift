@@ -49,6 +49,9 @@ public protocol CompletionBackend: AnyObject {
   ///
   /// - Parameter owner: of the send buffer: kept alive for as long as the kernel may read from it.
   func close(_ handle: Handle, keeping owner: AnyObject?)
+  /// The end, when all is closed: waits until the kernel reads from no send buffer any more and their owners can go, for two
+  /// seconds at most. Delivers nothing.
+  func finish()
   /// Waits up to `timeoutMilliseconds` (-1: for ever) and delivers what completed.
   ///
   /// `awoke` is called once, after the wait and before what it brought is delivered: time may have passed.
@@ -72,6 +75,9 @@ extension CompletionBackend {
 
   /// The kernel's sockets.
   public var sockets: any SocketSource { KernelSockets() }
+
+  /// For those that keep no owners.
+  public func finish() {}
 }
 
 /// A failed system call.

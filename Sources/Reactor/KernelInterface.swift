@@ -131,6 +131,14 @@ enum Backend {
     }
   }
 
+  func finish() {
+    switch self {
+    case .epoll(let backend): backend.finish()
+    case .ioUring(let backend): backend.finish()
+    case .injected(let injected): injected.backend.finish()
+    }
+  }
+
   @inline(__always)
   func poll(timeoutMilliseconds: Int32, awoke: () -> Void, deliver: (Handle, Completion) -> Void) {
     switch self {

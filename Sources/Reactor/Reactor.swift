@@ -143,6 +143,8 @@ public final class Reactor {
     // What they ask for is gone, but a decision among them has to be accounted for.
     for job in mailbox.close() { job(self) }
     channels.buryDeparted()
+    // Channels that it kept would keep the reactor, and so it.
+    backend.finish()
   }
 
   /// Ends `run`. On the reactor's own thread; from others: `mailbox.post { $0.stop() }`.

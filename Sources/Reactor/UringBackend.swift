@@ -90,11 +90,7 @@ public final class UringBackend: CompletionBackend {
 
   deinit {
     for entry in entries where entry.descriptor >= 0 { close(entry.handle, keeping: nil) }
-    var turns = 0
-    while !closing.isEmpty, turns < Self.lastTurns {
-      poll(timeoutMilliseconds: Self.lastTurnMilliseconds, awoke: {}, deliver: { _, _ in })
-      turns += 1
-    }
+    finish()
     for rest in closing.values { Glibc.close(rest.descriptor) }
     for address in addresses.values { address.deallocate() }
   }
@@ -168,6 +164,14 @@ public final class UringBackend: CompletionBackend {
     if let operation = entry.inputOperation { cancel(operation, handle) }
     if entry.isSending { cancel(.send, handle) }
     if entry.isConnecting { cancel(.connect, handle) }
+  }
+
+  public func finish() {
+    var turns = 0
+    while !closing.isEmpty, turns < Self.lastTurns {
+      poll(timeoutMilliseconds: Self.lastTurnMilliseconds, awoke: {}, deliver: { _, _ in })
+      turns += 1
+    }
   }
 
   private func wantInput(_ index: Int) {

@@ -195,6 +195,14 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
 
   @Test(arguments: KernelInterface.usable)
   func anEndedReactorHoldsNothing(over interface: KernelInterface) throws {
+    /// As those of the gateway do, by way of their worker.
+    final class Holding: Channel {
+      private let held: Reactor
+      override init(reactor: Reactor) {
+        held = reactor
+        super.init(reactor: reactor)
+      }
+    }
     /// Into jobs; all of this runs on one thread.
     struct Carrier: @unchecked Sendable {
       let reactor: Reactor
@@ -206,8 +214,14 @@ private func connect(_ address: SocketAddress) throws -> Int32 {
     try {
       let reactor = try Reactor(index: 0, over: interface)
       ended = reactor
-      let carrier = Carrier(reactor: reactor, channel: Channel(reactor: reactor))
-      try reactor.add(carrier.channel, descriptor: Sockets.open(AF_INET))
+      let carrier = Carrier(reactor: reactor, channel: Holding(reactor: reactor))
+      // The kernel is busy with the channel as it closes: it waits for bytes that do not come.
+      var pair: [Int32] = [-1, -1]
+      try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0)
+      defer { Glibc.close(pair[1]) }
+      try reactor.add(carrier.channel, descriptor: pair[0])
+      carrier.channel.resumeReceiving()
+      reactor.turn(atMost: 1)
       let mailbox = reactor.mailbox
       let isPosted = mailbox.post { [carrier] reactor in
         ran.withLock { $0.append("last job, channel closed: \(carrier.channel.isClosed)") }
