@@ -522,7 +522,12 @@ def test_cancels_in_flight_miss_the_next(pooled, single):
         for _ in range(20):
             client.send(message(b"Q", b"select pg_sleep(0.02)\0"))
             cancel(single, *client.key)
-            client.read()
+            last = client.read(b"E", b"Z")[-1]
+            if last[0] == b"E" and b"SFATAL" in last[1]:
+                # The query still waited for the connection, and nothing could be cancelled at the database.
+                client = Raw(single)
+            elif last[0] == b"E":
+                client.read()
 
     def work():
         client = Raw(single)
