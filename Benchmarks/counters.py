@@ -17,7 +17,7 @@ import time
 
 import callgrind
 from rows import run
-from stage import PROGRAMS
+from programs import PROGRAMS
 
 #: Transactions of the shorter load.
 SHORT = 400

@@ -7,7 +7,8 @@ import signal
 import subprocess
 
 from conftest import USER, Cluster, port_is_open, wait_until
-from stage import PASSWORD, PROGRAMS, free_port, ready
+from programs import PROGRAMS
+from stage import PASSWORD, free_port, ready
 
 
 class Peer:

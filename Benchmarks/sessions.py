@@ -5,11 +5,10 @@ They stand before the scripted database, since PostgreSQL would need a process f
 import pathlib
 import re
 import resource
-import subprocess
 import time
 
+from programs import Crowd
 from rows import cpu_seconds, run
-from stage import PROGRAMS
 
 FEW, MANY = 50, 5000
 MEMORY_AT = (1000, 10_000)
@@ -28,28 +27,6 @@ def resident_kb(pids):
     return sum(int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) for text in texts)
 
 
-class Crowd:
-    """perf/crowd's sessions through a peer."""
-
-    def __init__(self, peer):
-        self.peer = peer
-        self.process = subprocess.Popen(
-            [PROGRAMS / "crowd", *peer.crowd()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True)
-
-    def __enter__(self):
-        return self
-
-    def grow(self, number):
-        print(number, file=self.process.stdin, flush=True)
-        if self.process.stdout.readline().strip() != str(number):
-            raise RuntimeError(f"{self.peer.title}, {number} sessions: {self.process.stderr.read()}")
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
-
 def measure(stage, results, peer, seconds, limit):
     """Notes `idle.KB` at each number of sessions up to `limit`, and the cost of transactions at 50 and 5,000."""
     limit = min(limit, most_sessions(), peer.most_sessions or limit)
@@ -57,7 +34,7 @@ def measure(stage, results, peer, seconds, limit):
     peer.start(stage.scripted)
     try:
         empty = resident_kb(peer.pids)
-        with Crowd(peer) as crowd:
+        with Crowd(*peer.crowd()) as crowd:
             for number in sorted(number for number in {FEW, MANY, *memory_at} if number <= limit):
                 crowd.grow(number)
                 if number in (FEW, MANY):

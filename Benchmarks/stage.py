@@ -7,9 +7,9 @@ import pathlib
 import subprocess
 import tempfile
 
+import programs
 from conftest import ROOT, Cluster, free_port, port_is_open, wait_until
 
-PROGRAMS = ROOT / ".build/perf"
 PASSWORD = "bench-password"
 
 
@@ -25,7 +25,7 @@ class Upstream:
 class Stage:
     def __init__(self, directory, connections=400):
         self.directory = pathlib.Path(directory)
-        subprocess.run(["make", "-s", "-C", ROOT / "perf"], check=True)
+        programs.build()
         # For its PostgreSQL and its AWS: no teleport of it is started.
         self.cluster = Cluster(self.directory)
         self.certificates = self.cluster.pg
@@ -46,7 +46,7 @@ class Stage:
 
     def start_backend(self):
         self.backend = subprocess.Popen(
-            [PROGRAMS / "backend", str(self.scripted.port), self.certificates / "server.crt",
+            [programs.PROGRAMS / "backend", str(self.scripted.port), self.certificates / "server.crt",
              self.certificates / "server.key"], stderr=open(self.directory / "backend.log", "w"))
         wait_until(lambda: port_is_open(self.scripted.port), "the scripted database")
 
@@ -83,4 +83,4 @@ def ready(process, port, name, log):
         raise RuntimeError(f"{name} ended with {process.returncode}: {pathlib.Path(log).read_text()[-2000:]}")
 
 
-__all__ = ["PASSWORD", "PROGRAMS", "Stage", "Upstream", "free_port", "prepared_stage", "ready"]
+__all__ = ["PASSWORD", "Stage", "Upstream", "free_port", "prepared_stage", "ready"]

@@ -17,15 +17,15 @@ from conftest import ROOT, free_port, port_is_open, wait_until
 sys.path.insert(0, str(ROOT / "Benchmarks"))
 import callgrind  # noqa: E402
 import plots  # noqa: E402
+import programs  # noqa: E402
+from programs import PROGRAMS, Crowd  # noqa: E402
 from report import Report  # noqa: E402
 from results import Results, percentile  # noqa: E402
 
-PROGRAMS = ROOT / ".build/perf"
-
 
 @pytest.fixture(scope="module", autouse=True)
-def programs():
-    subprocess.run(["make", "-s", "-C", ROOT / "perf"], check=True)
+def built():
+    programs.build()
 
 
 @contextlib.contextmanager
@@ -98,14 +98,11 @@ def test_a_crowd_stands_in_the_database_until_its_end(cluster, backend):
     port, pid = backend
     with floor(cluster, "lean", port) as front:
         before = len(os.listdir(f"/proc/{pid}/fd"))
-        crowd = subprocess.Popen(
-            [PROGRAMS / "crowd", str(front), "measurer", "dev"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for number in (10, 200):
-            print(number, file=crowd.stdin, flush=True)
-            assert crowd.stdout.readline() == f"{number}\n"
-            assert len(os.listdir(f"/proc/{pid}/fd")) == before + number
-        crowd.stdin.close()
-        assert crowd.wait(timeout=10) == 0
+        with Crowd(front, "measurer", "dev") as crowd:
+            for number in (10, 200):
+                crowd.grow(number)
+                assert len(os.listdir(f"/proc/{pid}/fd")) == before + number
+        assert crowd.process.returncode == 0
         wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == before, "the sessions to end")
 
 

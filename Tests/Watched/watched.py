@@ -23,7 +23,7 @@ import binaries  # noqa: E402
 
 # What drives the data path and everything written in C; and what does it within time limits that memcheck cannot meet.
 TESTS = ["test_clients.py", "test_refusals.py", "test_resumption.py"]
-SWIFT_TESTS = ["test_pool_sessions.py", "test_pool_transactions.py", "test_cluster.py", "test_faults.py"]
+TIMED_TESTS = ["test_pool_sessions.py", "test_pool_transactions.py", "test_cluster.py", "test_faults.py"]
 
 
 def sanitized(build, mark, options):
@@ -36,13 +36,13 @@ def sanitized(build, mark, options):
 
 def prepared(tool, folder, logs):
     """The folder of programs to run, and their environment."""
-    known = ROOT / "Tests"
+    suppressions = ROOT / "Tests"
     if tool == "address":
         return sanitized(".build-asan", b"__asan_init", {
-            "ASAN_OPTIONS": f"log_path={logs}/report", "LSAN_OPTIONS": f"suppressions={known}/leaks-of-others.supp:print_suppressions=0"})
+            "ASAN_OPTIONS": f"log_path={logs}/report", "LSAN_OPTIONS": f"suppressions={suppressions}/leaks-of-others.supp:print_suppressions=0"})
     if tool == "thread":
         return sanitized(".build-tsan", b"__tsan_init", {
-            "TSAN_OPTIONS": f"log_path={logs}/report:suppressions={known}/races-of-others.supp"})
+            "TSAN_OPTIONS": f"log_path={logs}/report:suppressions={suppressions}/races-of-others.supp"})
     binaries.use()
     memcheck.wrap(pathlib.Path(os.environ["SALLYPORT_BIN"]), folder, logs)
     return folder, memcheck.ENVIRONMENT
@@ -53,10 +53,11 @@ def main():
     parser.add_argument("tool", choices=["address", "thread", "memcheck"])
     parser.add_argument("tests", nargs="*")
     options = parser.parse_args()
-    tests = options.tests or TESTS + (SWIFT_TESTS if options.tool != "memcheck" else [])
+    tests = options.tests or TESTS + (TIMED_TESTS if options.tool != "memcheck" else [])
     with tempfile.TemporaryDirectory() as work:
         folder, logs = pathlib.Path(work) / "bin", pathlib.Path(work) / "logs"
-        folder.mkdir(), logs.mkdir()
+        folder.mkdir()
+        logs.mkdir()
         programs, environment = prepared(options.tool, folder, logs)
         failed = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-o", "timeout=1200",

@@ -3,6 +3,7 @@
 import os
 import statistics
 import subprocess
+import sys
 import time
 
 import pytest
@@ -10,9 +11,13 @@ import pytest
 from conftest import ROOT, USER, started, wait_until
 from pooled_cluster import Pooled
 from test_faults import descriptors, resident_kb
+from test_flood import Limited
 from test_operations import metrics
 
-# `make soak` has a day's sessions at 50 a second, 4,320,000, and fewer logins at the database, which are its limit.
+sys.path.insert(0, str(ROOT / "Benchmarks"))
+import programs  # noqa: E402
+
+# `make soak` has a day's sessions at 50 a second, 4,320,000. Logins at PostgreSQL are slower, so there are fewer of them.
 SESSIONS = int(os.environ.get("SALLYPORT_SOAK_SESSIONS", "10000"))
 LOGINS = int(os.environ.get("SALLYPORT_SOAK_LOGINS", "10000"))
 SLICES, CLIENTS = 20, 8
@@ -30,10 +35,9 @@ def held(cluster):
 
 
 def soak(cluster, connect, total):
-    """What `connect` leaves behind, in words. It lets so many sessions come and go for each client, and returns their number."""
+    """What `connect` leaves behind, in words. It lets CLIENTS times as many sessions come and go, and returns their number."""
     # What is made once and kept is there after the first ones.
-    warm = max(2000, total // 50)
-    warm = connect(warm // CLIENTS)
+    warm = connect(max(2000, total // 50) // CLIENTS)
     begun = settled(cluster)[("sallyport_sessions_total",)]
     # The last ones' connections linger for a moment.
     time.sleep(1)
@@ -68,15 +72,11 @@ def test_many_logins_at_the_database_leave_nothing_behind(cluster, redshift, rec
     record_property("survived", f"soak, a login at the database each: {soak(cluster, connect, LOGINS)}")
 
 
-class Soaked(Pooled):
+class Soaked(Pooled, Limited):
     # Room for all clients on one reactor, whichever the kernel gives them to.
     pool = "mode: session, pool_size: 64"
-
-    def write_config(self, database, **options):
-        super().write_config(database, **options)
-        # The crowd comes from several addresses of loopback; by default only the first has no limits.
-        limits = "teleport:\n  connection_limits: {exempt: [127.0.0.0/8]}\n"
-        self.config.write_text(self.config.read_text().replace("teleport:\n", limits, 1))
+    # The crowd comes from several addresses of loopback; by default only the first has no limits.
+    limits = "exempt: [127.0.0.0/8]"
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +87,17 @@ def soaked():
 
 @pytest.mark.timeout(300 + SESSIONS // 50)
 def test_many_sessions_leave_nothing_behind(soaked, record_property):
-    subprocess.run(["make", "-s", "-C", ROOT / "perf"], check=True)
+    programs.build()
     login = soaked.database(soaked.home).environment
-    crowd = subprocess.Popen(
-        [ROOT / ".build/perf/crowd", "--passing", login["PGPORT"], USER, "dev", login["PGSSLCERT"], login["PGSSLKEY"]],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     opened = 0
 
     def connect(each):
         nonlocal opened
         opened += each * CLIENTS
-        print(opened, file=crowd.stdin, flush=True)
-        assert crowd.stdout.readline().strip() == str(opened)
+        crowd.grow(opened)
         return each * CLIENTS
 
-    with crowd:
+    with programs.Crowd("--passing", login["PGPORT"], USER, "dev", login["PGSSLCERT"], login["PGSSLKEY"]) as crowd:
         survived = soak(soaked, connect, SESSIONS)
-        crowd.stdin.close()
     assert metrics(soaked)[("sallyport_pool_servers_reused_total",)] > 0.98 * opened
     record_property("survived", f"soak, the database's connections reused: {survived}")

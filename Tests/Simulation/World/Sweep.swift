@@ -22,7 +22,7 @@ package struct Sweep {
     if !whole.violations.isEmpty { sweep.failures.append("uncut: \(whole.violations)") }
     for (number, place) in Golden.places(in: whole).enumerated() where number % stride == 0 {
       try sweep.cut(place, whole)
-      try sweep.breakOff(place, number % (2 * stride) == 0 ? .reset : .end)
+      for fault in [Fault.reset, .end] { try sweep.breakOff(place, fault) }
     }
     try sweep.cutEverywhere(whole)
     return sweep
