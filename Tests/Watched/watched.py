@@ -23,6 +23,7 @@ import binaries  # noqa: E402
 
 # What drives the data path and everything written in C; and what does it within time limits that memcheck cannot meet.
 TESTS = ["test_clients.py", "test_refusals.py", "test_resumption.py"]
+# A crowd that leaves hosts no time to renew certificates good for 20 s is none of them.
 TIMED_TESTS = ["test_pool_sessions.py", "test_pool_transactions.py", "test_cluster.py", "test_faults.py"]
 
 
@@ -60,7 +61,7 @@ def main():
         logs.mkdir()
         programs, environment = prepared(options.tool, folder, logs)
         failed = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-o", "timeout=1200",
+            [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-o", "timeout=1200", "-k", "not thousand",
              *(ROOT / "Tests/EndToEnd" / test for test in tests)],
             env=os.environ | environment | {"SALLYPORT_BIN": str(programs)}).returncode != 0
         files = list(logs.iterdir())
