@@ -53,7 +53,7 @@ class Crowd:
     """As many logins again as may be, all the time; keeps what becomes of them."""
 
     def __init__(self, cluster, size):
-        self.cluster, self.over = cluster, threading.Event()
+        self.cluster, self.over, self.begun, self.lasted = cluster, threading.Event(), time.monotonic(), 0.0
         # Seconds until each refusal.
         self.times, self.odd = [], []
         self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(size)]
@@ -73,6 +73,7 @@ class Crowd:
 
     def stop(self):
         self.over.set()
+        self.lasted = time.monotonic() - self.begun
         for thread in self.threads:
             thread.join()
 

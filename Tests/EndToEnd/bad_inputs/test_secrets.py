@@ -76,7 +76,8 @@ class Sampler:
                     folder = pathlib.Path(f"/proc/{pid}")
                     arguments = (folder / "cmdline").read_bytes()
                     program = pathlib.Path(os.fsdecode(arguments.split(b"\0")[0])).name
-                    if pid in below or program in ("teleport", "tsh", "tctl", "psql"):
+                    # Who has ended has no arguments any more.
+                    if arguments and (pid in below or program in ("teleport", "tsh", "tctl", "psql")):
                         self.seen.setdefault(program, set()).update([arguments, (folder / "environ").read_bytes()])
 
     def stop(self):
