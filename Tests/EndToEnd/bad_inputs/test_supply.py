@@ -1,5 +1,6 @@
 """What Sallyport is made of: pinned, listed, and under licences that are what the list says."""
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -32,6 +33,13 @@ def test_every_dependency_is_pinned():
     resolved = {sbom.address(pin): pin["state"]["version"] for pin in RESOLVED}
     assert direct.items() <= resolved.items()
     assert all(url.startswith("https://") for url in resolved)
+
+
+def test_the_packages_of_the_tests_are_pinned():
+    lines = [line for line in (ROOT / "Tests/requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(re.sub(r"\[.*\]", "", line).split("==") for line in lines)
+    assert len(pinned) == len(lines) > 5
+    assert pinned == {name: importlib.metadata.version(name) for name in pinned}
 
 
 def test_the_bill_of_materials_names_each_with_its_version():
