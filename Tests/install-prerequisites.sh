@@ -21,12 +21,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
 
-if ! .venv/bin/python -c 'import asyncpg, boto3, cryptography, moto, pexpect, PIL, prometheus_client, psycopg, pytest, pytest_timeout, zxingcpp' 2>/dev/null; then
-  echo "Installing Python packages for the tests into .venv"
+# Pinned, and not there in that version.
+absent=$(comm -23 <(sed 's/\[.*\]//; /^#/d' Tests/requirements.txt | sort) <(.venv/bin/python -m pip freeze 2>/dev/null | sort))
+if [ -n "$absent" ]; then
+  echo "Installing Python packages for the tests into .venv: ${absent//$'\n'/ }"
   # Debian's own Python: it brings what python3-venv belongs to.
   /usr/bin/python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check \
-    boto3 cryptography 'moto[server]==5.2.1' pexpect pillow 'psycopg[binary]' asyncpg prometheus_client pytest pytest-timeout zxing-cpp
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r Tests/requirements.txt
 fi
 
 command -v swift >/dev/null || { echo "Swift 6.2 or newer is needed on PATH: see https://www.swift.org/install" >&2; exit 1; }

@@ -17,7 +17,7 @@ import urllib.request
 import psycopg
 import pytest
 
-from bad_inputs.unharmed import Witness, is_listed
+from bad_inputs.unharmed import Witness, is_listed, under_test
 
 # Whoever starts the suite in the background has these ignored, and all that it starts would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -415,7 +415,7 @@ def no_faults(request, unharmed):
         request.getfixturevalue("cluster").faults()
 
 
-# Bad inputs: what is thrown at the shared cluster, and the count of it at the end
+# Bad inputs: what is thrown at a cluster, and the count of it at the end
 
 @pytest.fixture(scope="module")
 def witness():
@@ -426,12 +426,17 @@ def witness():
 
 @pytest.fixture(autouse=True)
 def unharmed(request, witness):
-    if not is_listed(request.node) or "cluster" not in request.fixturenames:
+    name = under_test(request)
+    if not is_listed(request.node) or not name:
         yield
         return
-    cluster, database = request.getfixturevalue("cluster"), request.getfixturevalue("redshift")
+    cluster = request.getfixturevalue(name)
+    database = request.getfixturevalue("redshift") if name == "cluster" else cluster.database(cluster.home)
     with witness.watching(cluster, database, request.node):
         yield
+    if name != "cluster":
+        # Whoever made it stops it now, and waits for its sessions.
+        witness.close()
 
 
 LISTED = pytest.StashKey()

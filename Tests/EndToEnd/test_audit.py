@@ -444,7 +444,7 @@ def test_rotation_keeps_the_chain_and_edits_show():
         assert "are missing" in verify(cluster)[1]
 
 
-def test_61_a_kill_leaves_whole_records_only():
+def test_61_a_kill_leaves_whole_records_only(record_property):
     with own_cluster() as cluster:
         database = cluster.database(cluster.home)
         for round_number in range(3):
@@ -471,6 +471,9 @@ def test_61_a_kill_leaves_whole_records_only():
         events = cluster.audit()
         assert [event["torn"] for event in events if event["code"] == "SPA01W"][-1] == '{"seq":99999,"event":"torn \x1b'
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        record_property("survived", (
+            f"{round_number + 1} kills with 8 sessions on, the last with half a line in the audit log: the chain of {len(events)} "
+            "records is whole"))
 
 
 def read_lines(cluster):
@@ -511,7 +514,7 @@ needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small fil
 
 
 @needs_mount
-def test_60_a_full_disk_refuses_sessions_and_recovers():
+def test_60_a_full_disk_refuses_sessions_and_recovers(record_property):
     with own_cluster(query_audit="{queue_size: 1MiB}") as cluster:
         database = cluster.database(cluster.home)
         with small_disk(cluster) as ballast, psycopg.connect(database.dsn, autocommit=True) as running:
@@ -533,15 +536,21 @@ def test_60_a_full_disk_refuses_sessions_and_recovers():
                 assert fresh.execute("select 1").fetchone() == (1,)
             running.close()
             settled(cluster)
-            queries = [event["db_query"] for event in cluster.audit() if event["event"] == "db.session.query"]
-            assert sum("'running'" in query for query in queries) == 50 and "select 'while full'" in queries
-            assert any(event["code"] == "TDB00W" and event["error"] == "57P03" for event in cluster.audit())
+            events = cluster.audit()
+            queries = [event["db_query"] for event in events if event["event"] == "db.session.query"]
+            kept = sum("'running'" in query for query in queries)
+            assert kept == 50 and "select 'while full'" in queries
+            refusals = sum(event["code"] == "TDB00W" and event["error"] == "57P03" for event in events)
+            assert refusals == 1
             assert verify(cluster)[0], verify(cluster)
+            record_property("survived", (
+                f"a full disk under the audit log: the running session goes on, {refusals} new one refused; once there was room, "
+                f"{kept + 1} of 51 statements from meanwhile are recorded, and the chain of {len(events)} records is whole"))
 
 
 @needs_mount
 @pytest.mark.parametrize("mode", ["best_effort", "strict"])
-def test_overflow_follows_the_policy(mode):
+def test_overflow_follows_the_policy(mode, record_property):
     with own_cluster(query_audit=f"{{queue_size: 1MiB, mode: {mode}}}") as cluster:
         database = cluster.database(cluster.home)
         with small_disk(cluster, "32m") as ballast:
@@ -575,6 +584,9 @@ def test_overflow_follows_the_policy(mode):
             assert verify(cluster)[0], verify(cluster)
             with psycopg.connect(database.dsn, autocommit=True) as fresh:
                 assert fresh.execute("select 1").fetchone() == (1,)
+            record_property("survived", (
+                f"a full disk under the audit log for longer than its queue holds, mode {mode}: {recorded} statements recorded, "
+                f"{dropped} records dropped and counted"))
 
 
 def test_off_records_sessions_but_no_statements():

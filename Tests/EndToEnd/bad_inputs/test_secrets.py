@@ -1,6 +1,8 @@
 """No secret of a run is anywhere but where it belongs: grepped for in logs, audit, arguments, environments and texts."""
 
+import base64
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -13,9 +15,12 @@ import urllib.request
 import psycopg
 import pytest
 
+import totp
+from aws_hosts import KEY, SECRET, Maker
 from bad_inputs.api import call
 from conftest import BIN, PASSWORD, USER, Cluster, free_port, open_directory, port_is_open, wait_until
 from scripted_server import message, scripted_server
+from test_second_factor import login, sign_up_by_page
 
 WRONG = "a wrong password that was typed"
 
@@ -32,6 +37,10 @@ class Talkative(Cluster):
 @pytest.fixture(scope="module")
 def talkative(cluster, tmp_path_factory):
     own = Talkative(open_directory(tmp_path_factory, "talkative"))
+    # Its credentials are of a program, which the server starts and the sampler has the time to see.
+    host = Maker(own.directory, f"http://127.0.0.1:{cluster.aws_port}").process(
+        f"#!/bin/sh\nsleep 0.3\necho '{json.dumps({'Version': 1, 'AccessKeyId': KEY, 'SecretAccessKey': SECRET})}'\n")
+    own.environment |= host.variables
     own.start_beside(cluster)
     yield own
     own.faults()
@@ -60,13 +69,15 @@ class Sampler:
 
     def run(self):
         while not self.over.wait(0.01):
+            below = family(self.server)
             for pid in family(os.getpid()):
                 # The tests themselves and the emulator hold secrets to throw around.
                 with contextlib.suppress(OSError):
                     folder = pathlib.Path(f"/proc/{pid}")
                     arguments = (folder / "cmdline").read_bytes()
                     program = pathlib.Path(os.fsdecode(arguments.split(b"\0")[0])).name
-                    if program in ("teleport", "tsh", "tctl", "psql"):
+                    # Who has ended has no arguments any more.
+                    if arguments and (pid in below or program in ("teleport", "tsh", "tctl", "psql")):
                         self.seen.setdefault(program, set()).update([arguments, (folder / "environ").read_bytes()])
 
     def stop(self):
@@ -108,6 +119,12 @@ def test_a20_no_secret_of_a_run_is_anywhere(talkative):
     invite = [word for word in cluster.run("tctl", "users", "add", "canary", "--roles=dev").split() if "https://" in word][0].rsplit("/", 1)[1]
     secrets |= {token, invite}
     assert call(cluster, "GET", f"/v1/webapi/invites/{invite}")[0] == 200
+    factor = sign_up_by_page(cluster, "coded")
+    assert keep(login(cluster, "coded", totp.code(factor))).returncode == 0
+    # One that was used, and one of another time.
+    wrong_code = totp.code(factor, 50)
+    for code in (totp.code(factor), wrong_code):
+        assert keep(login(cluster, "coded", code)).returncode == 1
     # What does not: every error that a secret is near.
     keep(cluster.tool("tsh", "login", f"--proxy=localhost:{cluster.port}", "--user=alice", "--password-file=-",
                       home=cluster.directory / "home-wrong", stdin=WRONG + "\n"))
@@ -143,9 +160,14 @@ def test_a20_no_secret_of_a_run_is_anywhere(talkative):
     wait_until(lambda: "db.session.end" in (cluster.data / "log/events.log").read_text(), "the session's end")
 
     processes = sampler.stop()
-    secrets |= set(cluster.secrets()) | set(private_keys(cluster))
+    secrets |= set(cluster.secrets()) | set(private_keys(cluster)) | {factor}
+    assert SECRET in secrets
     assert len(secrets) > 12 and all(len(secret) >= 12 for secret in secrets), len(secrets)
-    assert {"teleport", "tsh", "tctl", "psql"} <= set(processes), set(processes)
+    assert {"teleport", "tsh", "tctl", "psql", "sh", "sleep"} <= set(processes), set(processes)
+    # Six digits are found within longer numbers as well.
+    codes = "|".join([wrong_code, *(totp.code(factor, step) for step in range(-6, 2))])
+    codes = re.compile(rf"(?<![0-9A-Za-z.])({codes})(?![0-9A-Za-z])".encode())
+    needles = [secret.encode() for secret in secrets] + [base64.b32decode(factor)]
     with urllib.request.urlopen(f"http://127.0.0.1:{cluster.diag_port}/metrics") as answer:
         metrics = answer.read()
     places = {"log": cluster.log.read_bytes(), "metrics": metrics, "texts of tools": "\n".join(texts).encode()}
@@ -156,10 +178,11 @@ def test_a20_no_secret_of_a_run_is_anywhere(talkative):
     places |= {f"arguments and environment of {name}": b"\n".join(seen) for name, seen in processes.items()}
     looked = 0
     for place, content in places.items():
-        for secret in secrets:
+        for needle in needles:
             looked += 1
-            assert secret.encode() not in content, f"a secret of {len(secret)} bytes is in {place}"
-    print(f"{len(secrets)} secrets, {len(places)} places: {looked} looks, none found")
+            assert needle not in content, f"a secret of {len(needle)} bytes is in {place}"
+        assert not codes.search(content), f"a code is in {place}"
+    print(f"{len(needles)} secrets, {len(places)} places: {looked} looks, none found; programs {sorted(processes)}")
     # The search itself finds what is there.
     assert PASSWORD.encode() not in places["log"] and b"alice" in places["log"] + b"".join(places.values())
 

@@ -1,5 +1,5 @@
-"""What has to be as before once a bad input has been thrown at the shared cluster: its process, its memory, and another
-session that ran all the while."""
+"""What has to be as before once a bad input has been thrown at a cluster: its process, its memory, and another session that
+ran all the while."""
 
 import contextlib
 import pathlib
@@ -20,6 +20,8 @@ ENDS = {0, -signal.SIGTERM, -signal.SIGKILL}
 # The database itself is killed: its sessions end, and the server has to serve new ones as soon as it is back.
 SPARING_NONE = {"test_faults.py::test_killed_database_costs_its_sessions_and_no_more"}
 
+# Fixtures that give tests a cluster of their own, which is then the one to look at.
+OWN = ("small", "tight", "own", "cramped", "limited")
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1]
 
@@ -31,6 +33,11 @@ def name_of(item):
 def is_listed(item):
     """Tests of other folders run in the same session of pytest."""
     return item.path.resolve().is_relative_to(FOLDER) and name_of(item) in END_TO_END
+
+
+def under_test(request):
+    """The name of the fixture with the cluster that the test is about, if any."""
+    return next((name for name in (*OWN, "cluster") if name in request.fixturenames), None)
 
 
 def resident(pid):
@@ -77,8 +84,8 @@ class Witness:
             self.close()
             self.session, self.server = open_soon(database), cluster.teleport
             assert self.ask(cluster) == (42,), "the server does not serve any more"
-            return
         assert self.ask(cluster) == (42,), "another session has suffered"
+        # One that was started anew may not be larger than the old one either.
         grown = (resident(self.server.pid) - before) / 1024
         assert grown < GROWTH, f"the server has grown by {grown:.0f} MiB"
 

@@ -1,5 +1,6 @@
 """A disk that is full under the state: changes are refused, everything else goes on, and nothing has to be mended afterwards."""
 
+import contextlib
 import os
 import re
 import signal
@@ -15,15 +16,16 @@ from test_audit import fill
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
 
 
-@pytest.fixture(scope="module")
-def cramped(cluster, tmp_path_factory):
-    """A cluster whose state lies on a small disk, and its audit log on another one."""
-    own = Cluster(open_directory(tmp_path_factory, "cramped"))
-    disks = [own.data, own.data / "log"]
-    for disk, size in zip(disks, ["16m", "64m"]):
-        disk.mkdir(mode=0o700)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", disk], check=True)
+@contextlib.contextmanager
+def on_disks(own, cluster, disks):
+    """`own`, running beside `cluster`, with file systems of its own: by folder, what mount is told."""
+    mounted = []
     try:
+        for folder, options in disks.items():
+            folder.mkdir(mode=0o700)
+            subprocess.run(["mount", *options, folder], check=True)
+            mounted.append(folder)
+            folder.chmod(0o700)
         own.start_beside(cluster)
         yield own
         own.stop_teleport()
@@ -31,8 +33,17 @@ def cramped(cluster, tmp_path_factory):
         if own.teleport and own.teleport.poll() is None:
             own.teleport.kill()
             own.teleport.wait()
-        for disk in reversed(disks):
-            subprocess.run(["umount", disk], check=True)
+        for folder in reversed(mounted):
+            subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def cramped(cluster, tmp_path_factory):
+    """A cluster whose state lies on a small disk, and its audit log on another one."""
+    own = Cluster(open_directory(tmp_path_factory, "cramped"))
+    small = {folder: ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"] for folder, size in [(own.data, "16m"), (own.data / "log", "64m")]}
+    with on_disks(own, cluster, small) as own:
+        yield own
 
 
 def users(cluster):
