@@ -30,7 +30,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "bad_inputs/test_strangers.py::test_03_04_what_strangers_send_costs_no_memory"),
     ("5", "no client certificate", "28000 `a client certificate is required`",
      "test_refusals.py::test_05_no_client_certificate"),
-    ("6", "certificates: of others, under a leaf, of a CA with our name and another key, expired, not yet valid, of a host",
+    ("6", "certificates: of others, self-signed, under a leaf, of a CA with our name and another key, of a host; of our own CA, but "
+     "expired, not yet valid, for servers, of an authority, weak",
      "a TLS alert; counted by reason in the metrics",
      "test_refusals.py::test_06_certificates_of_others TLSSessionTests.clientCertificatesOfOthersAreRefused "
      "bad_inputs/test_certificates.py::test_06_certificates_that_speak_for_nobody "

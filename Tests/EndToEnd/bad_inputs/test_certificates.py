@@ -1,18 +1,22 @@
 """Certificates that do not prove what they should, of clients and of databases."""
 
+import contextlib
+import pathlib
 import ssl
 
 import psycopg
 import pytest
 
 from bad_inputs.api import call
-from bad_inputs.certificates import Forge
-from conftest import HOST, USER
+from bad_inputs.certificates import Forge, identity_extension, user_authority
+from conftest import HOST, USER, wait_until
 from scripted_server import AUTHENTICATION_OK, KEY, READY, scripted_server
-from test_refusals import SSL_REQUEST, plain, startup
+from test_operations import metrics
+from test_refusals import SSL_REQUEST, finish_login, plain, startup
 
 SERVER = ["basicConstraints=CA:FALSE", "extendedKeyUsage=serverAuth"]
 CLIENT = ["basicConstraints=CA:FALSE", "extendedKeyUsage=clientAuth"]
+AUTHORITY = ["basicConstraints=critical,CA:TRUE", "keyUsage=keyCertSign"]
 
 
 @pytest.fixture(scope="module")
@@ -20,58 +24,80 @@ def forge(cluster, tmp_path_factory):
     forge = Forge(tmp_path_factory.mktemp("forge"))
     for name in ("ca.pem", "ca.key"):
         (forge.directory / name).write_bytes((cluster.pg / name).read_bytes())
+    certificate, key = user_authority(cluster)
+    (forge.directory / "user.pem").write_text(certificate)
+    (forge.directory / "user.key").write_bytes(key)
     # Called as the cluster's own user CA is: only the key tells them apart.
     forge.authority("namesake", "/O=test/CN=test user CA")
     forge.authority("stranger", "/CN=nobody")
+    # Good for clients, and then used as a CA.
+    forge.leaf("user-leaf", "user", CLIENT)[0].rename(forge.directory / "user-leaf.pem")
     return forge
 
 
 # Clients
 
-@pytest.mark.parametrize("kind", [
-    "stranger", "namesake", "expired", "future", "server", "self-signed", "authority", "sha1", "rsa-1024",
-])
-def test_06_certificates_that_speak_for_nobody(cluster, forge, kind):
-    options = {
-        "expired": {"begins": -3, "ends": -2}, "future": {"begins": 1, "ends": 2}, "sha1": {"digest": "sha1"},
-        "rsa-1024": {"key": ["rsa:1024"]}}.get(kind, {})
-    if kind == "self-signed":
-        forge.authority("self", "/CN=alice")
+CLIENTS = [
+    # what, CA, extensions, options, reason in the metrics (`None`: it works), alert
+    ("as tsh's", "user", CLIENT, {}, None, ""),
+    ("of a CA that nobody knows", "stranger", CLIENT, {}, "untrustedIssuer", "unknown ca"),
+    ("of a CA with our name and another key", "namesake", CLIENT, {}, "untrustedIssuer", "unknown ca"),
+    ("self-signed", None, CLIENT, {}, "untrustedIssuer", "unknown ca"),
+    ("under a leaf", "user-leaf", CLIENT, {}, "untrustedIssuer", "unknown ca"),
+    ("expired", "user", CLIENT, {"begins": -3, "ends": -2}, "expired", "certificate expired"),
+    ("not yet valid", "user", CLIENT, {"begins": 1, "ends": 2}, "notYetValid", "bad certificate"),
+    ("for servers only", "user", SERVER, {}, "wrongPurpose", "unsupported certificate"),
+    ("of an authority", "user", AUTHORITY, {}, "wrongPurpose", "unsupported certificate"),
+    ("signed by SHA-1", "user", CLIENT, {"digest": "sha1"}, "badCertificate", "bad certificate"),
+    ("RSA of 1024 bits", "user", CLIENT, {"key": ["rsa:1024"]}, "badCertificate", "bad certificate"),
+]
+
+
+@pytest.mark.parametrize("what, ca, extensions, options, reason, alert", CLIENTS, ids=[row[0].replace(" ", "-") for row in CLIENTS])
+def test_06_certificates_that_speak_for_nobody(cluster, redshift, forge, what, ca, extensions, options, reason, alert):
+    """All carry alice's identity, and but for those of other CAs the cluster's own user CA has signed them."""
+    extensions = [*extensions, identity_extension(pathlib.Path(redshift.environment["PGSSLCERT"]))]
+    if ca is None:
+        forge.authority("self", "/CN=alice", extensions)
         certificate, key = forge.directory / "self.pem", forge.directory / "self.key"
     else:
-        extensions = {"server": SERVER, "authority": ["basicConstraints=critical,CA:TRUE", "keyUsage=keyCertSign"]}.get(kind, CLIENT)
-        ca = "stranger" if kind == "stranger" else "namesake"
-        certificate, key = forge.leaf(f"client-{kind}", ca, extensions, "/CN=alice", **options)
+        certificate, key = forge.leaf("client", ca, extensions, "/CN=alice", **options)
+    if ca == "user-leaf":
+        certificate.write_bytes(certificate.read_bytes() + (forge.directory / "user-leaf.pem").read_bytes())
+    if reason is None:
+        with offered(cluster, (certificate, key)) as secured:
+            finish_login(secured)
+    else:
+        refused_with(cluster, (certificate, key), reason, alert)
+
+
+@contextlib.contextmanager
+def offered(cluster, identity):
+    """A TLS connection that shows the certificate; TLS 1.3 refuses it after its own handshake."""
     context = ssl.create_default_context(cafile=cluster.data / "admin/ca.pem")
     context.set_ciphers("ALL:@SECLEVEL=0")
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*identity)
     with plain(cluster) as connection:
         connection.sendall(SSL_REQUEST)
         assert connection.recv(1) == b"S"
-        with pytest.raises(ssl.SSLError, match="ALERT|alert") as refused:
-            with context.wrap_socket(connection, server_hostname="localhost") as secured:
-                secured.sendall(startup(("user", USER), ("database", "dev")))
-                secured.recv(1)
+        with context.wrap_socket(connection, server_hostname="localhost") as secured:
+            yield secured
+
+
+def refused_with(cluster, identity, reason, alert):
+    counted = ("sallyport_tls_handshake_failures_total", ("peer", "client"), ("reason", reason))
+    before = metrics(cluster).get(counted, 0)
+    with pytest.raises(ssl.SSLError, match=f"alert {alert}") as refused, offered(cluster, identity) as secured:
+        secured.sendall(startup(("user", USER), ("database", "dev")))
+        secured.recv(1)
     # Nothing of the certificate's text comes back.
     assert "alice" not in str(refused.value)
+    wait_until(lambda: metrics(cluster).get(counted, 0) == before + 1, f"a handshake that fails as {reason}")
 
 
 def test_06_certificates_of_hosts_are_no_users(cluster, forge, tmp_path):
     """What joins as a host has a certificate of the host CA: it opens no database."""
-    certificate, key = joined_host(cluster, forge, tmp_path)
-    context = ssl.create_default_context(cafile=cluster.data / "admin/ca.pem")
-    context.load_cert_chain(certificate, key)
-    with plain(cluster) as connection:
-        connection.sendall(SSL_REQUEST)
-        assert connection.recv(1) == b"S"
-        answer = b""
-        try:
-            with context.wrap_socket(connection, server_hostname="localhost") as secured:
-                secured.sendall(startup(("user", USER), ("database", "dev")))
-                answer = secured.recv(65536)
-        except ssl.SSLError:
-            pass
-    assert answer == b"" or b"C28000\0" in answer, answer
+    refused_with(cluster, joined_host(cluster, forge, tmp_path), "untrustedIssuer", "unknown ca")
 
 
 def joined_host(cluster, forge, tmp_path):
