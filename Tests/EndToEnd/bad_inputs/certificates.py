@@ -53,3 +53,10 @@ class Forge:
         self.run("ca", "-batch", "-notext", "-config", "ca.cnf", "-in", f"{name}.csr", "-cert", f"{ca}.pem", "-keyfile", f"{ca}.key",
                  "-md", digest, "-startdate", begin, "-enddate", end, "-extfile", f"{name}.ext", "-out", f"{name}.crt")
         return self.directory / f"{name}.crt", self.directory / f"{name}.key"
+
+    def signed(self, name, ca, extensions, subject="/CN=x", **options):
+        """A leaf of that CA; `None`: of its own."""
+        if ca is not None:
+            return self.leaf(name, ca, extensions, subject, **options)
+        self.authority(name, subject, extensions)
+        return self.directory / f"{name}.pem", self.directory / f"{name}.key"

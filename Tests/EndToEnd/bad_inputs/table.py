@@ -91,10 +91,11 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("30", "`N` to the SSLRequest", "08001 `refused TLS`; nothing follows in the clear", "test_servers.py::test_30_refusal_of_tls"),
     ("31", "`S` and bytes in the clear", "08001; the client does not see them", "test_servers.py::test_31_bytes_behind_the_agreement"),
     ("32", "an error before TLS", "08001; its text is not shown", "test_servers.py::test_32_error_before_tls"),
-    ("33", "certificates: expired, not yet valid, of another name, name in the CN only, wildcards, of another CA, of an "
-     "unknown or client CA, weak, not for servers", "08001 with the reason; no credentials are sent",
+    ("33", "certificates: expired, not yet valid, of another name, name in the CN only or before a NUL, wildcards, of an unknown CA, of one "
+     "with the name of ours, of the CA of clients, self-signed, under a leaf, without the intermediate CA, of an authority, weak, not for servers",
+     "08001 with the reason; no credentials are sent",
      "bad_inputs/test_certificates.py::test_33_certificates_of_databases test_refusals_of_aws.py::test_33_server_certificate_for_another_name "
-     "TLSSessionTests.serverNamesAreCheckedAgainstTheSANs"),
+     "TLSSessionTests.serverNamesAreCheckedAgainstTheSANs TLSSessionTests.namesInTheCommonNameOnlyAreRefusedWithTheMend"),
     ("34", "requests for passwords where TLS proves nothing; unknown requests", "08001; no password is sent (decision 013)",
      "test_servers.py::test_34_37_38_strange_logins AuthenticationTests.cleartextOnlyOverVerifiedTLS "
      "AuthenticationTests.digestsOnlyOverVerifiedTLS"),
