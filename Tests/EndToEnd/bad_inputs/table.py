@@ -121,7 +121,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "test_refusals_of_aws.py::test_44_throttling_is_retried_and_a_hundred_connects_cause_one_call "
      "test_aws_faults.py::test_44_an_answer_that_stops_half_way_is_tried_again "
      "test_aws_faults.py::test_44_answers_that_keep_stopping_end_in_time_and_hold_up_nobody"),
-    ("45", "bad XML and JSON, entities, 100 MB, redirects", "refused; 1 MiB is read, no redirect followed", "test_refusals_of_aws.py::test_45_bad_answers_of_aws"),
+    ("45", "bad XML and JSON, entities, 100 MiB with and without a declared length, redirects", "refused; no more than 1 MiB is kept, the connection is closed; "
+     "no redirect is followed", "test_refusals_of_aws.py::test_45_bad_answers_of_aws"),
     ("46", "credentials of another database user; odd passwords", "refused; passed on byte by byte",
      "AuthenticatorTests.answersThatMakeNoSenseAreRefused test_aws_faults.py::test_passwords_beyond_ascii_are_prepared_as_postgres_does"),
     ("47", "instance metadata behind a hop", "an error within 3 s that names the hop limit", "test_credential_sources.py::test_47_the_hop_limit_is_named_in_time"),
