@@ -177,8 +177,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "test_servers.py::test_39_silence_at_each_stage_ends_after_ten_seconds test_faults.py::test_half_open_logins_end_at_their_deadline"),
     ("67", "an agent that does not answer; two of one kind", "the next is tried before the database hears anything",
      "test_cluster.py::test_a_login_at_an_agent_that_froze_is_tried_at_another test_cluster.py::test_another_agent_takes_over_within_one_connect"),
-    ("68", "names that do not exist or do not answer; addresses that nobody serves", "08001 within the limit", "bad_inputs/test_addresses.py::test_68_names_that_lead_nowhere "
-     "test_servers.py::test_nobody_listens"),
+    ("68", "names that do not exist or whose name server is silent; addresses that nobody serves", "08001 at once, or after the resolver's 10 s",
+     "bad_inputs/test_addresses.py::test_68_names_that_do_not_exist bad_inputs/test_addresses.py::test_68_a_name_server_that_does_not_answer "
+     "bad_inputs/test_addresses.py::test_68_addresses_that_nobody_serves test_servers.py::test_nobody_listens"),
     ("69", "tunnel messages that are too long, unknown, cut short or out of place", "the tunnel is closed, others live",
      "bad_inputs/test_tunnels.py::test_69_an_agent_that_talks_nonsense_harms_itself_only TunnelMessageTests.randomBytesNeverTrap "
      "TunnelMessageTests.impossibleLengthsEndTheTunnelAtOnce"),
@@ -223,7 +224,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "AuthenticatorTests.spellings"),
     ("A25", "roles of others (confused deputy)", "the external ID goes with its role", "test_role_chains.py::test_a_missing_external_id_is_refused_by_aws_and_the_role_is_named "
      "test_role_chains.py::test_people_share_no_session_and_long_names_stay_apart"),
-    ("A26", "databases at the instance's metadata", "refused after resolution, however it is spelled", "bad_inputs/test_addresses.py::test_a26_link_local_addresses_are_not_dialled"),
+    ("A26", "databases at the instance's metadata, by address or by name", "refused after resolution, however it is spelled; of a name's addresses only others are dialled",
+     "bad_inputs/test_addresses.py::test_a26_link_local_addresses_are_not_dialled bad_inputs/test_addresses.py::test_a26_names_of_link_local_addresses_are_not_dialled "
+     "bad_inputs/test_addresses.py::test_a26_of_mixed_addresses_the_others_are_dialled"),
     ("A27", "TLS names of databases", "row 33", "bad_inputs/test_certificates.py::test_33_certificates_of_databases"),
     ("A28", "messages before the login is complete, or after Terminate", "08P01; not relayed", "test_refusals.py::test_28_query_before_the_login_is_complete "
      "MessageScannerTests.nothingBehindTerminateIsToBeRelayed"),
