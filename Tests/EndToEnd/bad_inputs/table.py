@@ -166,7 +166,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("62", "SIGTERM under load, twice; SIGHUP with a bad file", "drained in time, 57P01; the old configuration stays",
      "test_operations.py::test_drain_lets_running_work_end test_operations.py::test_told_to_stop_at_once "
      "test_operations.py::test_a_bad_file_leaves_the_old_configuration"),
-    ("63", "a clock that is an hour or ten years ahead, or behind", "sessions go on; certificates and locks go by it", "bad_inputs/test_state.py::test_63_clocks_that_are_wrong"),
+    ("63", "a clock that is an hour or ten years ahead, or behind", "sessions go on; certificates go by it, and so do locks that end",
+     "bad_inputs/test_state.py::test_63_clocks_that_are_wrong"),
     ("64", "SIGSTOP and SIGCONT; two servers on one directory", "another agent is tried; the second is refused",
      "test_cluster.py::test_a_login_at_an_agent_that_froze_is_tried_at_another test_faults.py::test_two_servers_on_one_directory "
      "bad_inputs/test_state.py::test_64_a_server_that_was_stopped_goes_on"),
@@ -224,9 +225,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "AuthenticatorTests.spellings"),
     ("A25", "roles of others (confused deputy)", "the external ID goes with its role", "test_role_chains.py::test_a_missing_external_id_is_refused_by_aws_and_the_role_is_named "
      "test_role_chains.py::test_people_share_no_session_and_long_names_stay_apart"),
-    ("A26", "databases at the instance's metadata, by address or by name", "refused after resolution, however it is spelled; of a name's addresses only others are dialled",
+    ("A26", "databases at the instance's metadata, by address or by name", "refused after resolution, however it is spelled; what else the name leads to is dialled",
      "bad_inputs/test_addresses.py::test_a26_link_local_addresses_are_not_dialled bad_inputs/test_addresses.py::test_a26_names_of_link_local_addresses_are_not_dialled "
-     "bad_inputs/test_addresses.py::test_a26_of_mixed_addresses_the_others_are_dialled"),
+     "bad_inputs/test_addresses.py::test_a26_what_else_a_name_leads_to_is_dialled"),
     ("A27", "TLS names of databases", "row 33", "bad_inputs/test_certificates.py::test_33_certificates_of_databases"),
     ("A28", "messages before the login is complete, or after Terminate", "08P01; not relayed", "test_refusals.py::test_28_query_before_the_login_is_complete "
      "MessageScannerTests.nothingBehindTerminateIsToBeRelayed"),

@@ -120,7 +120,7 @@ def test_a26_link_local_addresses_are_not_dialled(cluster, placed, host):
         assert len(database.splitlines()) == 1 and "uri" in database, database
         return
     text = refusal(cluster, database)
-    assert "which are not dialled" in text or "cannot resolve the database's host name" in text, text
+    assert "which are not dialled" in text, text
 
 
 @pytest.mark.parametrize("number, name", [(50, "metadata.example.test"), (51, "metadata6.example.test"), (52, "all.example.test")])
@@ -128,10 +128,8 @@ def test_a26_names_of_link_local_addresses_are_not_dialled(cluster, placed, name
     assert "leads to link-local addresses only, which are not dialled" in refusal(cluster, placed(f"{name}:80", number))
 
 
-def test_a26_of_mixed_addresses_the_others_are_dialled(cluster, placed, named):
-    """What else the name leads to is tried, and nothing but that."""
-    text = refusal(cluster, placed(f"mixed.example.test:{free_port()}", 60))
-    assert "cannot reach the database" in text and "refused" in text and "169.254" not in text, text
+def test_a26_what_else_a_name_leads_to_is_dialled(cluster, placed, named):
+    assert "cannot reach the database: Connection refused" in refusal(cluster, placed(f"mixed.example.test:{free_port()}", 60))
 
 
 def test_68_names_that_do_not_exist(cluster, placed, named):
