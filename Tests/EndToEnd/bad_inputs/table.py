@@ -101,8 +101,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "AuthenticationTests.digestsOnlyOverVerifiedTLS"),
     ("35", "success without proof of the password", "08001", "test_servers.py::test_35_success_without_proof "
      "AuthenticationTests.successWithoutTheServersProofIsRefused"),
-    ("36", "impossible lengths, unknown types, endless rows", "closed; an error never lands within a row",
-     "test_servers.py::test_36_broken_streams_after_the_login test_servers.py::test_36_a_fatal_error_never_lands_within_a_row"),
+    ("36", "impossible lengths, unknown types; rows without end, a row of a gibibyte", "closed, an error never lands within a row; they stream, and end with their client",
+     "test_servers.py::test_36_broken_streams_after_the_login test_servers.py::test_36_a_fatal_error_never_lands_within_a_row "
+     "test_servers.py::test_36_what_has_no_end_ends_with_its_client"),
     ("37", "errors without fields or end", "08001 `no reason given`", "test_servers.py::test_34_37_38_strange_logins"),
     ("38", "a password that is refused", "one retry if it was kept; the password is in no text",
      "test_servers.py::test_34_37_38_strange_logins AuthenticatorTests.aRejectedPasswordIsFetchedAnew"),
