@@ -8,6 +8,7 @@ Run: emulator.py --port 4600 --world world.json --postgres "host=/tmp/pg port=54
 """
 
 import argparse
+import contextlib
 import datetime
 import http.server
 import json
@@ -252,13 +253,30 @@ class Handler(SourceEndpoints, ClusterEndpoints, InventoryEndpoints, http.server
             return False
         elif kind == "malformed":
             self.answer(200, b"{<not an answer")
-        elif kind == "huge":
-            self.answer(200, b"x" * (8 << 20))
+        elif kind in ("huge", "endless"):
+            self.pour(100 << 20, is_told=kind == "huge")
         elif kind == "redirect":
             self.answer(302, b"", [("Location", "http://127.0.0.1:1/")])
         elif kind == "doctype":
             self.answer(200, b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
         return True
+
+    def pour(self, size, is_told):
+        """That many bytes, or as many as are taken: counter `Poured` has them at the end. `is_told`: by Content-Length, or
+        in chunks."""
+        # What waits in the kernel would count as taken.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        self.send_response(200)
+        self.send_header(*(("Content-Length", str(size)) if is_told else ("Transfer-Encoding", "chunked")))
+        self.end_headers()
+        piece, poured = b"x" * (1 << 14), 0
+        with contextlib.suppress(OSError):
+            while poured < size:
+                self.wfile.write(piece if is_told else b"%x\r\n%s\r\n" % (len(piece), piece))
+                poured += len(piece)
+        self.close_connection = True
+        with self.world.lock:
+            self.world.counters["Poured"] = self.world.counters.get("Poured", 0) + poured
 
     def authenticate(self, body, service):
         header = self.headers.get("Authorization", "")

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from conftest import USER
+from conftest import USER, wait_until
 
 
 def test_41_43_aws_refusals_name_what_is_missing(cluster):
@@ -31,15 +31,28 @@ def test_role_by_arn_and_through_a_chain(cluster):
         psycopg.connect(cluster.database(home, user="arn:aws:iam::999999999999:role/x").dsn)
 
 
-@pytest.mark.parametrize("kind", ["malformed", "huge", "redirect"])
-def test_45_bad_answers_of_aws(cluster, kind):
-    cluster.make_role(f"aws-{kind}")
+@pytest.mark.parametrize("action, kind, words", [
+    # AssumeRole answers in XML, GetCredentials in JSON.
+    ("AssumeRole", "malformed", "not well-formed XML"), ("AssumeRole", "doctype", "a document type or an instruction, which are refused"),
+    ("GetCredentials", "malformed", "cannot be read"), ("GetCredentials", "doctype", "cannot be read"),
+    *((action, *more) for action in ("AssumeRole", "GetCredentials") for more in [
+        ("huge", "larger than 1 MiB"), ("endless", "larger than 1 MiB"), ("redirect", "a redirect, which is not followed")]),
+])
+def test_45_bad_answers_of_aws(cluster, action, kind, words):
     cluster.stop_teleport()
     cluster.start_teleport()
     database = cluster.database(cluster.home)
-    cluster.faults({"action": "GetCredentials", "kind": kind, "times": 1})
-    with pytest.raises(psycopg.OperationalError, match="InvalidResponse"):
+    before = cluster.counters()
+    cluster.faults({"action": action, "kind": kind, "times": 1})
+    with pytest.raises(psycopg.OperationalError, match=f"InvalidResponse.*{words}"):
         psycopg.connect(database.dsn)
+    after = cluster.counters()
+    assert after[action] - before.get(action, 0) == 1, "what makes no sense is not asked for again"
+    if kind in ("huge", "endless"):
+        wait_until(lambda: cluster.counters().get("Poured", 0) > before.get("Poured", 0), "the end of the connection")
+        poured = cluster.counters()["Poured"] - before.get("Poured", 0)
+        # Of 100 MiB. What the kernel took and nobody read counts too.
+        assert poured < 6 << 20, poured
 
 
 def test_44_throttling_is_retried_and_a_hundred_connects_cause_one_call(cluster):

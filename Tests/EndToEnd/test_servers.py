@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import struct
+import threading
 import time
 
 import psycopg
@@ -259,6 +260,42 @@ def test_36_a_fatal_error_never_lands_within_a_row(cluster, scripted):
     # Its header began in an earlier record, which the client has: nothing can be told any more.
     answer = relayed(cluster, scripted, first + b"D\xff\xff", b"\xff\xff" + b"x" * 10)
     assert answer == first + b"D\xff\xff"
+
+
+@pytest.mark.parametrize("head, piece", [(b"", row(b"a" * 5000) * 20), (b"D\x3f\xff\xff\xfe", b"a" * 100_000)], ids=["rows", "row"])
+def test_36_what_has_no_end_ends_with_its_client(cluster, scripted, head, piece):
+    """Rows without end, and one row of a gibibyte: they stream, and when the client goes nobody takes any more of them."""
+    sent, ended = [0], threading.Event()
+
+    def script(talk):
+        talk.secure()
+        talk.send(AUTHENTICATION_OK, KEY, READY)
+        # A request to cancel, which comes by a connection of its own, ends here.
+        talk.read_message()
+        talk.send(head)
+        try:
+            while True:
+                talk.send(piece)
+                sent[0] += len(piece)
+        finally:
+            ended.set()
+
+    audit = cluster.audit_from_now()
+    with scripted_server(cluster, script) as errors:
+        with secure(cluster, scripted) as connection:
+            finish_login(connection)
+            before, received = resident_kb(cluster), 0
+            connection.sendall(message(b"Q", b"select 1\0"))
+            while received < 32 << 20:
+                part = connection.recv(65536)
+                assert part, received
+                received += len(part)
+            assert resident_kb(cluster) < before + 8 * 1024
+        assert ended.wait(10), "the database goes on for nobody"
+    # Besides what was read there are the buffers of two pairs of sockets and of the relay.
+    assert errors == [] and sent[0] < received + (16 << 20)
+    [end] = audit.wait(1, event="db.session.end")
+    assert end["message"].startswith("client connection lost")
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])

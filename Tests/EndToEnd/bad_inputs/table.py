@@ -30,7 +30,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "bad_inputs/test_strangers.py::test_03_04_what_strangers_send_costs_no_memory"),
     ("5", "no client certificate", "28000 `a client certificate is required`",
      "test_refusals.py::test_05_no_client_certificate"),
-    ("6", "certificates: of others, under a leaf, of a CA with our name and another key, expired, not yet valid, of a host",
+    ("6", "certificates: of others, self-signed, under a leaf, of a CA with our name and another key, of a host; of our own CA, but "
+     "expired, not yet valid, for servers, of an authority, weak",
      "a TLS alert; counted by reason in the metrics",
      "test_refusals.py::test_06_certificates_of_others TLSSessionTests.clientCertificatesOfOthersAreRefused "
      "bad_inputs/test_certificates.py::test_06_certificates_that_speak_for_nobody "
@@ -90,17 +91,19 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("30", "`N` to the SSLRequest", "08001 `refused TLS`; nothing follows in the clear", "test_servers.py::test_30_refusal_of_tls"),
     ("31", "`S` and bytes in the clear", "08001; the client does not see them", "test_servers.py::test_31_bytes_behind_the_agreement"),
     ("32", "an error before TLS", "08001; its text is not shown", "test_servers.py::test_32_error_before_tls"),
-    ("33", "certificates: expired, not yet valid, of another name, name in the CN only, wildcards, of another CA, of an "
-     "unknown or client CA, weak, not for servers", "08001 with the reason; no credentials are sent",
+    ("33", "certificates: expired, not yet valid, of another name, name in the CN only or before a NUL, wildcards, of an unknown CA, of one "
+     "with the name of ours, of the CA of clients, self-signed, under a leaf, without the intermediate CA, of an authority, weak, not for servers",
+     "08001 with the reason; no credentials are sent",
      "bad_inputs/test_certificates.py::test_33_certificates_of_databases test_refusals_of_aws.py::test_33_server_certificate_for_another_name "
-     "TLSSessionTests.serverNamesAreCheckedAgainstTheSANs"),
+     "TLSSessionTests.serverNamesAreCheckedAgainstTheSANs TLSSessionTests.namesInTheCommonNameOnlyAreRefusedWithTheMend"),
     ("34", "requests for passwords where TLS proves nothing; unknown requests", "08001; no password is sent (decision 013)",
      "test_servers.py::test_34_37_38_strange_logins AuthenticationTests.cleartextOnlyOverVerifiedTLS "
      "AuthenticationTests.digestsOnlyOverVerifiedTLS"),
     ("35", "success without proof of the password", "08001", "test_servers.py::test_35_success_without_proof "
      "AuthenticationTests.successWithoutTheServersProofIsRefused"),
-    ("36", "impossible lengths, unknown types, endless rows", "closed; an error never lands within a row",
-     "test_servers.py::test_36_broken_streams_after_the_login test_servers.py::test_36_a_fatal_error_never_lands_within_a_row"),
+    ("36", "impossible lengths, unknown types; rows without end, a row of a gibibyte", "closed, an error never lands within a row; they stream, and end with their client",
+     "test_servers.py::test_36_broken_streams_after_the_login test_servers.py::test_36_a_fatal_error_never_lands_within_a_row "
+     "test_servers.py::test_36_what_has_no_end_ends_with_its_client"),
     ("37", "errors without fields or end", "08001 `no reason given`", "test_servers.py::test_34_37_38_strange_logins"),
     ("38", "a password that is refused", "one retry if it was kept; the password is in no text",
      "test_servers.py::test_34_37_38_strange_logins AuthenticatorTests.aRejectedPasswordIsFetchedAnew"),
@@ -119,7 +122,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "test_refusals_of_aws.py::test_44_throttling_is_retried_and_a_hundred_connects_cause_one_call "
      "test_aws_faults.py::test_44_an_answer_that_stops_half_way_is_tried_again "
      "test_aws_faults.py::test_44_answers_that_keep_stopping_end_in_time_and_hold_up_nobody"),
-    ("45", "bad XML and JSON, entities, 100 MB, redirects", "refused; 1 MiB is read, no redirect followed", "test_refusals_of_aws.py::test_45_bad_answers_of_aws"),
+    ("45", "bad XML and JSON, entities, 100 MiB with and without a declared length, redirects", "refused; no more than 1 MiB is kept, the connection is closed; "
+     "no redirect is followed", "test_refusals_of_aws.py::test_45_bad_answers_of_aws"),
     ("46", "credentials of another database user; odd passwords", "refused; passed on byte by byte",
      "AuthenticatorTests.answersThatMakeNoSenseAreRefused test_aws_faults.py::test_passwords_beyond_ascii_are_prepared_as_postgres_does"),
     ("47", "instance metadata behind a hop", "an error within 3 s that names the hop limit", "test_credential_sources.py::test_47_the_hop_limit_is_named_in_time"),
@@ -163,7 +167,8 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("62", "SIGTERM under load, twice; SIGHUP with a bad file", "drained in time, 57P01; the old configuration stays",
      "test_operations.py::test_drain_lets_running_work_end test_operations.py::test_told_to_stop_at_once "
      "test_operations.py::test_a_bad_file_leaves_the_old_configuration"),
-    ("63", "a clock that is an hour or ten years ahead, or behind", "sessions go on; certificates and locks go by it", "bad_inputs/test_state.py::test_63_clocks_that_are_wrong"),
+    ("63", "a clock that is an hour or ten years ahead, or behind", "sessions go on; certificates go by it, and so do locks that end",
+     "bad_inputs/test_state.py::test_63_clocks_that_are_wrong"),
     ("64", "SIGSTOP and SIGCONT; two servers on one directory", "another agent is tried; the second is refused",
      "test_cluster.py::test_a_login_at_an_agent_that_froze_is_tried_at_another test_faults.py::test_two_servers_on_one_directory "
      "bad_inputs/test_state.py::test_64_a_server_that_was_stopped_goes_on"),
@@ -174,8 +179,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "test_servers.py::test_39_silence_at_each_stage_ends_after_ten_seconds test_faults.py::test_half_open_logins_end_at_their_deadline"),
     ("67", "an agent that does not answer; two of one kind", "the next is tried before the database hears anything",
      "test_cluster.py::test_a_login_at_an_agent_that_froze_is_tried_at_another test_cluster.py::test_another_agent_takes_over_within_one_connect"),
-    ("68", "names that do not exist or do not answer; addresses that nobody serves", "08001 within the limit", "bad_inputs/test_addresses.py::test_68_names_that_lead_nowhere "
-     "test_servers.py::test_nobody_listens"),
+    ("68", "names that do not exist or whose name server is silent; addresses that nobody serves", "08001 at once, or after the resolver's 10 s",
+     "bad_inputs/test_addresses.py::test_68_names_that_do_not_exist bad_inputs/test_addresses.py::test_68_a_name_server_that_does_not_answer "
+     "bad_inputs/test_addresses.py::test_68_addresses_that_nobody_serves test_servers.py::test_nobody_listens"),
     ("69", "tunnel messages that are too long, unknown, cut short or out of place", "the tunnel is closed, others live",
      "bad_inputs/test_tunnels.py::test_69_an_agent_that_talks_nonsense_harms_itself_only TunnelMessageTests.randomBytesNeverTrap "
      "TunnelMessageTests.impossibleLengthsEndTheTunnelAtOnce"),
@@ -220,7 +226,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
      "AuthenticatorTests.spellings"),
     ("A25", "roles of others (confused deputy)", "the external ID goes with its role", "test_role_chains.py::test_a_missing_external_id_is_refused_by_aws_and_the_role_is_named "
      "test_role_chains.py::test_people_share_no_session_and_long_names_stay_apart"),
-    ("A26", "databases at the instance's metadata", "refused after resolution, however it is spelled", "bad_inputs/test_addresses.py::test_a26_link_local_addresses_are_not_dialled"),
+    ("A26", "databases at the instance's metadata, by address or by name", "refused after resolution, however it is spelled; what else the name leads to is dialled",
+     "bad_inputs/test_addresses.py::test_a26_link_local_addresses_are_not_dialled bad_inputs/test_addresses.py::test_a26_names_of_link_local_addresses_are_not_dialled "
+     "bad_inputs/test_addresses.py::test_a26_what_else_a_name_leads_to_is_dialled"),
     ("A27", "TLS names of databases", "row 33", "bad_inputs/test_certificates.py::test_33_certificates_of_databases"),
     ("A28", "messages before the login is complete, or after Terminate", "08P01; not relayed", "test_refusals.py::test_28_query_before_the_login_is_complete "
      "MessageScannerTests.nothingBehindTerminateIsToBeRelayed"),

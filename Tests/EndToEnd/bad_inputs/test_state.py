@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -80,20 +81,34 @@ def test_63_clocks_that_are_wrong(own, tmp_path):
     own.stop_teleport()
     own.start_teleport(prefix=["env", f"LD_PRELOAD={library}", f"CLOCK_FILE={clock}"])
     try:
-        database = own.database(own.home)
+        database, second = own.database(own.home), own.database(own.home, name="second")
+        lock = re.search(r'name "([-0-9a-f]+)"', own.run("tctl", "lock", "--db=second", "--ttl=2h")).group(1)
+        hour, decade = 3600, 10 * 365 * 86400
         with psycopg.connect(database.dsn, autocommit=True) as session:
-            for ahead, opens in [(0, True), (3600, True), (-3600, False), (10 * 365 * 86400, False), (0, True)]:
+            # The server has renewed its own certificate, which clients do not take either.
+            far = "alert certificate expired|alert bad certificate|certificate verify failed"
+            # Seconds ahead, what is wrong with the certificate then, whether the lock is in force (`None`: not asked).
+            for ahead, wrong, is_locked in [
+                    (0, None, True), (hour, None, True), (-hour, "alert bad certificate", None), (-decade, far, None), (0, None, True),
+                    (3 * hour, None, False), (decade, far, None), (0, None, None)]:
                 clock.write_text(str(ahead))
                 time.sleep(0.5)
                 # Waits and limits go by the monotonic clock: the session does not notice.
                 assert session.execute("select 42").fetchone() == (42,), ahead
                 session.execute("select pg_sleep(0.3)")
                 # Certificates go by the wall clock: they are not good yet, or no more.
-                if opens:
-                    assert one(database) == 1, ahead
-                else:
-                    with pytest.raises(psycopg.OperationalError):
+                if wrong:
+                    with pytest.raises(psycopg.OperationalError, match=wrong):
                         psycopg.connect(database.dsn)
+                    continue
+                assert one(database) == 1, ahead
+                # So do locks that end.
+                if is_locked:
+                    with pytest.raises(psycopg.OperationalError, match=lock):
+                        psycopg.connect(second.dsn)
+                elif is_locked is not None:
+                    assert one(second) == 1, ahead
+        own.run("tctl", "rm", f"lock/{lock}")
         audit = own.data / "log/events.log"
         numbers = [json.loads(line)["seq" if "seq" in line else "ei"] for line in audit.read_text().splitlines()]
         assert numbers == sorted(numbers)
