@@ -19,6 +19,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
   private let authenticator: RedshiftAuthenticator
   private let audit: AuditLog
   private let keys = ScramKeyCache()
+  private let names = NameLookups()
   private let clientCertificates: ClientCertificates
   /// Bounds how many sessions a user has; its `run` is the caller's to start.
   public let leases: SessionLeases
@@ -193,7 +194,7 @@ public final class DatabaseAuthorizer: SessionAuthorizer {
     let logins = DatabaseLogins(
       database: database, identity: identity, user: request.user, databaseName: request.database,
       isSpelledOut: isSpelledOut, authenticator: authenticator, clientCertificates: clientCertificates, keys: keys,
-      refusals: refusals, event: event)
+      names: names, refusals: refusals, event: event)
     let (login, poolIdentity) = try await logins.login(rejected: request.rejectedPassword)
     let sessionID = lockable.id
     let recording = queries?.begin(event)

@@ -20,6 +20,7 @@ struct DatabaseLogins: Sendable {
   let authenticator: RedshiftAuthenticator
   let clientCertificates: ClientCertificates
   let keys: ScramKeyCache
+  let names: NameLookups
   let refusals: Refusals
   /// The record of what was asked for.
   let event: AuditEvent
@@ -46,7 +47,7 @@ struct DatabaseLogins: Sendable {
     var own = Identity(database: database.identity, person: identity.username, user: user, databaseName: databaseName)
     guard let redshift = database.redshift else {
       let entry = try await clientCertificates.entry(for: database, user: user)
-      let login = try serverLogin(
+      let login = try await serverLogin(
         tls: entry.context, user: user, password: nil, isCached: false, validUntil: entry.validUntil)
       own.authorityPEMs = entry.authorityPEMs
       return (login, PoolIdentity(own))
@@ -54,7 +55,7 @@ struct DatabaseLogins: Sendable {
     let asked = try redshift.login(user: user, database: databaseName, isSpelledOut: isSpelledOut)
     let (credentials, isCached) = try await authenticator.credentials(
       for: asked, userName: identity.username, rejected: rejected)
-    let login = try serverLogin(
+    let login = try await serverLogin(
       tls: database.tls, user: credentials.user, password: credentials.password, isCached: isCached,
       validUntil: credentials.expiration)
     (own.login, own.loginUser) = (asked, credentials.user)
@@ -63,9 +64,9 @@ struct DatabaseLogins: Sendable {
 
   private func serverLogin(
     tls: ClientTLSContext, user: String, password: Secret?, isCached: Bool, validUntil: Date
-  ) throws -> ServerLogin {
+  ) async throws -> ServerLogin {
     ServerLogin(
-      addresses: try addresses(), tls: tls,
+      addresses: try await addresses(), tls: tls,
       serverName: database.serverName, user: user, password: password, isPasswordCached: isCached,
       deriveKeys: { [keys, password] derivation throws(AuthenticationFailure) in
         try keys.keys(for: derivation, password: password)
@@ -74,9 +75,9 @@ struct DatabaseLogins: Sendable {
       validity: UInt64(max(0, validUntil.timeIntervalSinceNow) * 1000))
   }
 
-  private func addresses() throws(WireError) -> [SocketAddress] {
+  private func addresses() async throws(WireError) -> [SocketAddress] {
     do {
-      return try Resolver.addresses(host: database.host, port: database.port)
+      return try await names.addresses(host: database.host, port: database.port)
     } catch {
       let refusal = error.at(.nameResolution, database.host, session: event.sessionID ?? "")
       refusals.note(refusal, event)

@@ -2,7 +2,7 @@ import PostgresWire
 import Reactor
 import TextForms
 
-/// Name resolution for the dial; blocks, so for the Dispatch pool only.
+/// Name resolution for the dial; blocks (`NameLookups` does not).
 public enum Resolver {
   /// The addresses of `host`, link-local ones (among them the instance metadata service) refused after resolution.
   public static func addresses(host: String, port: UInt16) throws(WireError) -> [SocketAddress] {

@@ -2,6 +2,7 @@
 ran all the while."""
 
 import contextlib
+import os
 import pathlib
 import re
 import signal
@@ -19,6 +20,9 @@ ENDS = {0, -signal.SIGTERM, -signal.SIGKILL}
 
 # The database itself is killed: its sessions end, and the server has to serve new ones as soon as it is back.
 SPARING_NONE = {"test_faults.py::test_killed_database_costs_its_sessions_and_no_more"}
+
+# A tool that watches the server keeps memory of its own.
+WATCHED = "SALLYPORT_SLOWNESS" in os.environ
 
 # Fixtures that give tests a cluster of their own, which is then the one to look at.
 OWN = ("small", "tight", "own", "cramped", "limited")
@@ -87,7 +91,7 @@ class Witness:
         assert self.ask(cluster) == (42,), "another session has suffered"
         # One that was started anew may not be larger than the old one either.
         grown = (resident(self.server.pid) - before) / 1024
-        assert grown < GROWTH, f"the server has grown by {grown:.0f} MiB"
+        assert WATCHED or grown < GROWTH, f"the server has grown by {grown:.0f} MiB"
 
     def ask(self, cluster):
         self.asked += 1
