@@ -1,7 +1,7 @@
 """The bad inputs, faults and classes of attack that Sallyport answers for, and the tests that throw them at it.
 
-A test of this table that uses the shared cluster runs with a witness beside it (unharmed.py): the same process, its memory
-and another running session have to be what they were. `make end-to-end` counts what was tried at its end, and
+A test of this table whose cluster is one process and comes from a fixture runs with a witness beside it (unharmed.py): the same
+process, its memory and another running session have to be what they were. `make end-to-end` counts what was tried at its end, and
 docs/security.md shows the table; test_table.py keeps both true.
 """
 
@@ -157,9 +157,9 @@ ROWS = [Row(number, what, outcome, tests.split()) for number, what, outcome, tes
     ("59", "5,000 sockets that never log in, beside a thousand sessions; twice the sessions that may be", "256 MiB are enough; 53300, and who is in goes on",
      "test_flood.py::test_a_flood_from_one_address_leaves_others_alone bad_inputs/test_memory.py::test_59_a_thousand_sessions_and_a_flood_fit_in_256_mib "
      "bad_inputs/test_overload.py::test_59_at_twice_the_limit_the_rest_is_told_and_the_others_go_on"),
-    ("60", "a full disk under the audit log or the state; a read-only data directory",
-     "57P03 for new sessions, 503 for changes, recovery by itself; an error at the start",
-     "survived/test_full_disk.py::test_a_full_disk_under_the_state test_audit.py::test_60_a_full_disk_refuses_sessions_and_recovers bad_inputs/test_state.py::test_60_a_directory_that_cannot_be_written_is_told"),
+    ("60", "a full disk under the audit log or the state; a data directory that is read-only, or becomes so",
+     "57P03 for new sessions if the log cannot be written, changes refused, sessions go on, recovery by itself, of a failed disk once it is mounted anew; an error at the start",
+     "survived/test_read_only.py::test_a_disk_that_becomes_read_only survived/test_full_disk.py::test_a_full_disk_under_the_state test_audit.py::test_60_a_full_disk_refuses_sessions_and_recovers bad_inputs/test_state.py::test_60_a_directory_that_cannot_be_written_is_told"),
     # The process
     ("61", "kill -9 of server, proxy, agent, database, AWS", "clients see the end at once, agents come back, records are whole",
      "test_audit.py::test_61_a_kill_leaves_whole_records_only test_cluster.py::test_agents_come_back_to_a_proxy_that_was_killed "
