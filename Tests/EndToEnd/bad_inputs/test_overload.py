@@ -97,8 +97,8 @@ def test_59_at_twice_the_limit_the_rest_is_told_and_the_others_go_on(small):
         assert refused > 40 and sum((crowd.odd for crowd in crowds), []) == []
         assert slowest < 5
         # That others are refused costs those who are in little: `make overload` measures it. A bound this wide holds on a busy
-        # machine too.
-        assert max(crowded) >= 0.5 * max(alone)
+        # machine too, in one round of the three.
+        assert max(beside / by_itself for beside, by_itself in zip(crowded, alone)) >= 0.5
     finally:
         for session in held:
             session.close()
