@@ -444,6 +444,11 @@ def test_rotation_keeps_the_chain_and_edits_show():
         assert "are missing" in verify(cluster)[1]
 
 
+def starts(cluster):
+    """How many sessions are on record."""
+    return sum(bool(event) and event["code"] == "TDB00I" for event in read_lines(cluster))
+
+
 def test_61_a_kill_leaves_whole_records_only(record_property):
     with own_cluster() as cluster:
         database = cluster.database(cluster.home)
@@ -456,13 +461,13 @@ def test_61_a_kill_leaves_whole_records_only(record_property):
             for worker in workers:
                 worker.stdin.write("select 1;\n")
                 worker.stdin.close()
-            time.sleep(1.5 + 0.3 * round_number)
+            wait_until(lambda: starts(cluster) >= 8 * (round_number + 1), "all sessions on record")
+            time.sleep(0.5 + 0.3 * round_number)
             cluster.teleport.send_signal(signal.SIGKILL)
             cluster.teleport.wait()
             for worker in workers:
                 worker.wait()
-            started = [event["sid"] for event in read_lines(cluster) if event and event["code"] == "TDB00I"]
-            assert len(started) >= 8 * (round_number + 1)
+            assert starts(cluster) >= 8 * (round_number + 1)
             if round_number == 2:
                 with open(cluster.data / "log/events.log", "ab") as log:
                     log.write(b'{"seq":99999,"event":"torn \x1b')

@@ -12,6 +12,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("SALLYPORT_BIN", ROOT / ".build/release"))
 PROGRAMS = {"teleport": 8, "tctl": 8, "tsh": 1}
 INSTALL = ROOT / "packaging/tarball/install.sh"
+# Programs of a hundred megabytes are packed.
+pytestmark = pytest.mark.timeout(600)
 
 
 def run(*command, **options):
