@@ -16,8 +16,8 @@ import tempfile
 import time
 
 import callgrind
-from rows import run
 from programs import PROGRAMS
+from rows import run
 
 #: Transactions of the shorter load.
 SHORT = 400

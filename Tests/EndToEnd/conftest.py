@@ -52,6 +52,14 @@ def port_is_open(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+# An entry of db_service's databases.
+DATABASE = """  - name: {name}
+    protocol: postgres
+    uri: 127.0.0.1:{port}
+    static_labels: {{env: dev}}
+    tls: {{mode: verify-full, ca_cert_file: {ca}, server_name: {host}}}
+    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
+"""
 ROLE = """version: v5
 kind: role
 metadata: {{name: {name}}}

@@ -17,12 +17,24 @@ def record(name, kind, data):
     return name + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
 
 
-def answer(query, alias, target):
+def asked(query):
+    """The question of a query as it stands there, its name in small letters, and the kind of record."""
     question = query[12:query.index(b"\0", 12) + 5]
-    known = question[:-4].lower() == encoded(alias)
+    return question, question[:-4].lower(), struct.unpack("!H", question[-4:-2])[0]
+
+
+def reply(query, records, exists):
+    """The answer: these records of a name that exists, or that there is no such name."""
+    question, _, _ = asked(query)
+    flags = 0x8180 if exists else 0x8183
+    return query[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0) + question + b"".join(records)
+
+
+def answer(query, alias, target):
+    known = asked(query)[1] == encoded(alias)
     # The name of the question is at 12: a pointer there stands for it.
     records = [record(b"\xc0\x0c", 5, encoded(target)), record(encoded(target), 1, bytes([192, 0, 2, 1]))] if known else []
-    return query[:2] + struct.pack("!HHHHH", 0x8180 if known else 0x8183, 1, len(records), 0, 0) + question + b"".join(records)
+    return reply(query, records, known)
 
 
 def main():

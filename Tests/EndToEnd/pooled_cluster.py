@@ -6,16 +6,7 @@ import urllib.request
 
 import psycopg
 
-from conftest import HOST, Cluster, wait_until
-
-DATABASE = """  - name: {name}
-    protocol: postgres
-    uri: 127.0.0.1:{port}
-    static_labels: {{env: dev}}
-    tls: {{mode: verify-full, ca_cert_file: {ca}, server_name: {host}}}
-    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
-    pool: {{{pool}}}
-"""
+from conftest import DATABASE, HOST, Cluster, wait_until
 
 
 class Pooled(Cluster):
@@ -41,7 +32,7 @@ class PooledCluster(Cluster):
         super().write_config(database, **options)
         text = self.config.read_text().replace("teleport:\n", "teleport:\n  reactors: 1\n", 1)
         for name, pool in self.pools.items():
-            text += DATABASE.format(name=name, port=self.pg_port, ca=self.pg / "ca.pem", host=HOST, pool=pool)
+            text += DATABASE.format(name=name, port=self.pg_port, ca=self.pg / "ca.pem", host=HOST) + f"    pool: {{{pool}}}\n"
         self.config.write_text(text)
 
     def metric(self, name):

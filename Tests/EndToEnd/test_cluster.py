@@ -11,7 +11,7 @@ import time
 import psycopg
 import pytest
 
-from conftest import BIN, HOST, USER, Cluster, free_port, open_directory, port_is_open, wait_until
+from conftest import BIN, DATABASE, HOST, USER, Cluster, free_port, open_directory, port_is_open, wait_until
 
 
 # A line that says "not connected" is another one.
@@ -110,14 +110,7 @@ proxy_service: {{enabled: "yes", web_listen_addr: "127.0.0.1:{port}", public_add
 """, roles="proxy")
 
     def agent_config(self, name, token, pin=None, databases=None, proxy=None, shutdown="1s"):
-        databases = databases or f"""
-  - name: redshift
-    protocol: postgres
-    uri: 127.0.0.1:{self.pg_port}
-    static_labels: {{env: dev}}
-    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
-    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
-"""
+        databases = databases or "\n" + DATABASE.format(name="redshift", port=self.pg_port, ca=self.pg / "ca.pem", host=HOST)
         return f"""version: v3
 teleport:
   nodename: {name}

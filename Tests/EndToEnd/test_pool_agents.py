@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 
-from conftest import HOST, open_directory, wait_until
+from conftest import DATABASE, HOST, open_directory, wait_until
 from pooled_cluster import pid_of
 from test_cluster import Apart, running
 
@@ -18,14 +18,8 @@ class PooledApart(Apart):
     def agent_config(self, name, token, **options):
         text = super().agent_config(name, token, **options).replace("teleport:\n", "teleport:\n  reactors: 1\n", 1)
         for mode in ("session", "transaction"):
-            text += f"""
-  - name: {mode}
-    protocol: postgres
-    uri: 127.0.0.1:{self.pg_port}
-    static_labels: {{env: dev}}
-    tls: {{mode: verify-full, ca_cert_file: {self.pg / 'ca.pem'}, server_name: {HOST}}}
-    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
-    pool: {{mode: {mode}, pool_size: 3}}"""
+            entry = DATABASE.format(name=mode, port=self.pg_port, ca=self.pg / "ca.pem", host=HOST)
+            text += f"\n{entry}    pool: {{mode: {mode}, pool_size: 3}}"
         return text + "\n"
 
     def pids(self):

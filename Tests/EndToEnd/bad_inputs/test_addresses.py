@@ -5,7 +5,6 @@ import contextlib
 import json
 import secrets
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ import psycopg
 import pytest
 
 from conftest import USER, free_port, wait_until
-from name_server import encoded, record
+from name_server import asked, encoded, record, reply
 from test_refusals import read_all, secure, sqlstate, startup
 
 METADATA = [
@@ -32,16 +31,15 @@ NAMES = {
 
 def name_answer(query):
     """To one question; `None` is silence."""
-    question = query[12:query.index(b"\0", 12) + 5]
-    [kind] = struct.unpack("!H", question[-4:-2])
-    name = next((name for name in NAMES if encoded(name) == question[:-4].lower()), "")
+    _, name, kind = asked(query)
+    name = next((known for known in NAMES if encoded(known) == name), "")
     addresses = NAMES.get(name, [])
     if addresses is None:
         return None
     family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
     records = [record(b"\xc0\x0c", kind, socket.inet_pton(family, address)) for address in addresses
                if family == (socket.AF_INET6 if ":" in address else socket.AF_INET)]
-    return query[:2] + struct.pack("!HHHHH", 0x8180 if name else 0x8183, 1, len(records), 0, 0) + question + b"".join(records)
+    return reply(query, records, exists=name != "")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from bad_inputs.api import call
 from bad_inputs.certificates import Forge, identity_extension, user_authority
-from conftest import USER, wait_until
+from conftest import DATABASE, USER, wait_until
 from scripted_server import AUTHENTICATION_OK, KEY, READY, scripted_server
 from test_operations import metrics
 from test_refusals import SSL_REQUEST, finish_login, plain, read_all, secure, sqlstate, startup
@@ -167,14 +167,7 @@ def hostile(cluster, forge):
     forge.leaf("leaf", "ca", [GOOD, *SERVER])[0].rename(forge.directory / "leaf.pem")
     forge.authority("twin", "/CN=Sallyport demo CA")
     text = cluster.config.read_text()
-    cluster.config.write_text(f"""{text}
-  - name: hostile
-    protocol: postgres
-    uri: 127.0.0.1:{cluster.script_port}
-    static_labels: {{env: dev}}
-    tls: {{mode: verify-full, ca_cert_file: {cluster.pg / 'ca.pem'}, server_name: {NAME}}}
-    aws: {{region: us-east-1, account_id: "123456789012", redshift_serverless: {{workgroup_name: some-workgroup}}}}
-""")
+    cluster.config.write_text(text + DATABASE.format(name="hostile", port=cluster.script_port, ca=cluster.pg / "ca.pem", host=NAME))
     cluster.stop_teleport()
     cluster.start_teleport()
     yield cluster.database(cluster.home, name="hostile")

@@ -21,26 +21,24 @@ def failing(request, cluster, tmp_path_factory):
     with open(own.image, "wb") as file:
         file.truncate(64 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", own.image], check=True)
-    disks = {own.data: ["-o", "loop", own.image]}
+    own.disks = {own.data: ["-o", "loop", own.image]}
     if own.log_is == "apart":
-        own.elsewhere = own.directory / "log"
-        own.elsewhere.mkdir(mode=0o700)
-        disks[own.data / "log"] = ["--bind", own.elsewhere]
-    with on_disks(own, cluster, disks) as own:
+        elsewhere = own.directory / "log"
+        elsewhere.mkdir(mode=0o700)
+        own.disks[own.data / "log"] = ["--bind", elsewhere]
+    with on_disks(own, cluster, own.disks) as own:
         yield own
 
 
 def mend(cluster):
     """What an administrator does: such a disk is only written to again once it was checked and mounted anew."""
     cluster.stop_teleport()
-    apart = cluster.log_is == "apart"
-    for folder in [cluster.data / "log"] * apart + [cluster.data]:
+    for folder in reversed(cluster.disks):
         subprocess.run(["umount", folder], check=True)
     # 1: errors were mended.
     assert subprocess.run(["e2fsck", "-p", cluster.image], capture_output=True).returncode in (0, 1)
-    subprocess.run(["mount", "-o", "loop", cluster.image, cluster.data], check=True)
-    if apart:
-        subprocess.run(["mount", "--bind", cluster.elsewhere, cluster.data / "log"], check=True)
+    for folder, options in cluster.disks.items():
+        subprocess.run(["mount", *options, folder], check=True)
     cluster.start_teleport()
 
 
